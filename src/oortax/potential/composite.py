@@ -1,0 +1,44 @@
+"""Sums of potentials under the user's own names."""
+
+from typing import final
+
+from jaxtyping import Array, Float
+
+from oortax.params import children
+from oortax.potential.base import AbstractPotential
+from oortax.types import Scalar
+
+
+@final
+class Sum(AbstractPotential):
+    """The sum of named potentials: Phi(x) = sum_i Phi_i(x).
+
+    The names become the first part of the parameters' paths.
+
+    >>> from oortax import params, potential
+    >>> pot = potential.Sum(disc=potential.MiyamotoNagai(M=6.8e10, a=3.0, b=0.28))
+    >>> sorted(params.parameters(pot))
+    ['disc.M', 'disc.a', 'disc.b']
+    """
+
+    parts: dict[str, AbstractPotential] = children()
+
+    def __init__(self, **parts: AbstractPotential):
+        if not parts:
+            raise ValueError("Sum() needs at least one potential: Sum(disc=..., halo=...)")
+        for name, part in parts.items():
+            if not isinstance(part, AbstractPotential):
+                raise ValueError(f"Sum({name}={part!r}): expected a potential, got {type(part).__name__}")
+        self.parts = dict(parts)
+
+    def Phi(self, x: Float[Array, "3"]) -> Scalar:
+        """Potential at one point x (kpc), in (km/s)^2."""
+        total = None
+        for part in self.parts.values():
+            value = part.Phi(x)
+            total = value if total is None else total + value
+        assert total is not None
+        return total
+
+    def __getitem__(self, name: str) -> AbstractPotential:
+        return self.parts[name]
