@@ -1,1 +1,25 @@
-"""df"""
+"""Distribution functions f(J): discs, spheroids and their mixtures."""
+
+from oortax.df.base import AbstractDF
+from oortax.df.db96 import DB96Halo
+from oortax.df.double_power_law import DoublePowerLaw
+from oortax.df.mixture import BoundMixture, Mixture
+from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
+
+DFS: dict[str, type[AbstractDF]] = {
+    "QuasiIsothermal": QuasiIsothermal,
+    "DoublePowerLaw": DoublePowerLaw,
+    "DB96Halo": DB96Halo,
+}
+"""Kinds of DF that a configuration file may name; every contract test runs over them."""
+
+__all__ = [
+    "DFS",
+    "AbstractDF",
+    "BoundMixture",
+    "BoundQuasiIsothermal",
+    "DB96Halo",
+    "DoublePowerLaw",
+    "Mixture",
+    "QuasiIsothermal",
+]

@@ -1,1 +1,76 @@
-"""plots"""
+"""Pictures of fits: functions that take an Axes and return it, and the report that gathers them.
+
+matplotlib is imported when the first name is used, not by `import oortax`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oortax.plots.hero import overview
+    from oortax.plots.literature import compare, measurements
+    from oortax.plots.posterior import corner, joint, marginal, prior_posterior, trace
+    from oortax.plots.potential import (
+        equipotentials,
+        local_quantities,
+        potentials_at,
+        rotation_curve,
+        vertical_force,
+    )
+    from oortax.plots.predictive import compare_counts, heliocentric, histogram, predictive_grid
+    from oortax.plots.report import Picture, parameter_rows, write_report
+    from oortax.plots.style import STYLE, style
+
+_HOMES = {
+    "hero": ("overview",),
+    "literature": ("compare", "measurements"),
+    "posterior": ("corner", "joint", "marginal", "prior_posterior", "trace"),
+    "potential": (
+        "equipotentials",
+        "local_quantities",
+        "potentials_at",
+        "rotation_curve",
+        "vertical_force",
+    ),
+    "predictive": ("compare_counts", "heliocentric", "histogram", "predictive_grid"),
+    "report": ("Picture", "parameter_rows", "write_report"),
+    "style": ("STYLE", "style"),
+}
+
+__all__ = [
+    "STYLE",
+    "Picture",
+    "compare",
+    "compare_counts",
+    "corner",
+    "equipotentials",
+    "heliocentric",
+    "histogram",
+    "joint",
+    "local_quantities",
+    "marginal",
+    "measurements",
+    "overview",
+    "parameter_rows",
+    "potentials_at",
+    "predictive_grid",
+    "prior_posterior",
+    "rotation_curve",
+    "style",
+    "trace",
+    "vertical_force",
+    "write_report",
+]
+
+
+def __getattr__(name: str):
+    for home, names in _HOMES.items():
+        if name == home:
+            return importlib.import_module(f"oortax.plots.{home}")
+        if name in names:
+            return getattr(importlib.import_module(f"oortax.plots.{home}"), name)
+    raise AttributeError(f"module 'oortax.plots' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*__all__, *_HOMES])

@@ -1,1 +1,44 @@
-"""potential"""
+"""Gravitational potentials: Phi(x) at one point, sums, and what follows from them."""
+
+from oortax.potential.base import AbstractClosedForm, AbstractPotential
+from oortax.potential.composite import Sum
+from oortax.potential.derived import (
+    CircularFrequencies,
+    acceleration,
+    circular_velocity,
+    density,
+    effective_surface_density,
+    escape_velocity,
+    frequencies,
+    vertical_force,
+)
+from oortax.potential.discs import MiyamotoNagai
+from oortax.potential.halos import FlattenedNFW
+from oortax.potential.library import POTENTIALS, mw_potential_2014
+from oortax.potential.logarithmic import LogarithmicHalo
+from oortax.potential.power_law import PowerLawCutoff
+from oortax.potential.spheres import NFW, Hernquist, Isochrone, Plummer
+
+__all__ = [
+    "NFW",
+    "POTENTIALS",
+    "AbstractClosedForm",
+    "AbstractPotential",
+    "CircularFrequencies",
+    "FlattenedNFW",
+    "Hernquist",
+    "Isochrone",
+    "LogarithmicHalo",
+    "MiyamotoNagai",
+    "Plummer",
+    "PowerLawCutoff",
+    "Sum",
+    "acceleration",
+    "circular_velocity",
+    "density",
+    "effective_surface_density",
+    "escape_velocity",
+    "frequencies",
+    "mw_potential_2014",
+    "vertical_force",
+]

@@ -23,3 +23,37 @@ class AbstractPotential(AbstractParametric):
     def Phi_Rz(self, R, z) -> Scalar:
         """Potential at cylindrical radius R and height z (kpc), in (km/s)^2."""
         return self.Phi(jnp.stack([R, jnp.zeros_like(R), z]))
+
+    def Phi_of_squares(self, R2: Scalar, z2: Scalar) -> Scalar:
+        """Potential as a function of R^2 and z^2 (kpc^2), in (km/s)^2."""
+        return self.Phi_Rz(jnp.sqrt(soften(R2)), jnp.sqrt(soften(z2)))
+
+
+class AbstractClosedForm(AbstractPotential):
+    """A potential written as a function of R^2 and z^2, which saves a root that is squared again.
+
+    Subclasses define `Phi_of_squares`; both `Phi` and `Phi_Rz` are thin covers of it.
+    """
+
+    @abstractmethod
+    def Phi_of_squares(self, R2: Scalar, z2: Scalar) -> Scalar:
+        """Potential as a function of R^2 and z^2 (kpc^2), in (km/s)^2."""
+
+    def Phi(self, x: Vec3) -> Scalar:
+        """Potential at one point x = (x, y, z) in kpc, in (km/s)^2."""
+        return self.Phi_of_squares(x[0] * x[0] + x[1] * x[1], x[2] * x[2])
+
+    def Phi_Rz(self, R, z) -> Scalar:
+        """Potential at cylindrical radius R and height z (kpc), in (km/s)^2."""
+        return self.Phi_of_squares(R * R, z * z)
+
+
+def soften(r2: Scalar) -> Scalar:
+    """r^2 plus a vanishing constant, so that roots and powers of it have derivatives at the origin.
+
+    The cube of its inverse still fits the dtype, so that gradients of cusped potentials are 0 (not
+    NaN) at r = 0 and second derivatives huge but finite. The constant is (1e-51 kpc)^2 in float64 and
+    (5e-7 kpc)^2 in float32: below the resolution of any orbit.
+    """
+    r2 = jnp.asarray(r2)
+    return r2 + jnp.finfo(r2.dtype).tiny ** (1.0 / 3.0)

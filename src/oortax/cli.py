@@ -1,0 +1,163 @@
+"""The command line: `oortax demo | fit | check | info`.
+
+Arguments are parsed here and nowhere else; the work is in `oortax.commands`. Importing this module
+imports neither JAX nor the rest of the package.
+"""
+
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+app = cyclopts.App(
+    name="oortax",
+    help="Infer the Galaxy's potential and its stars' f(J) from catalogues, with gradients.",
+    version=lambda: metadata.version("oortax"),
+    version_flags=["--version"],
+    help_flags=["--help", "-h"],
+)
+
+Out = Annotated[
+    Path | None, Parameter(help="Folder for the results; by default the next number, NAME-1, NAME-2, ...")
+]
+Force = Annotated[bool, Parameter(negative=(), help="Write over an existing folder.")]
+Resume = Annotated[
+    bool, Parameter(negative=(), help="Go on with an interrupted run (by default the latest).")
+]
+Json = Annotated[bool, Parameter(negative=(), help="Print figures as JSON on stdout.")]
+Stars = Annotated[int | None, Parameter(help="Use at most this many stars, drawn at random.")]
+AllStars = Annotated[bool, Parameter(negative=(), help="Use every star.")]
+Method = Annotated[str | None, Parameter(help="maximum, laplace or nuts.")]
+Seed = Annotated[int | None, Parameter(help="Seed of every random draw.")]
+Chains = Annotated[int | None, Parameter(help="Number of chains; they run side by side.")]
+Samples = Annotated[int | None, Parameter(help="Draws kept of each chain.")]
+
+
+@app.command
+def demo(
+    *,
+    out: Out = None,
+    force: Force = False,
+    resume: Resume = False,
+    json: Json = False,
+    stars: Stars = None,
+    all_stars: AllStars = False,
+    method: Method = None,
+    seed: Seed = None,
+    chains: Chains = None,
+    samples: Samples = None,
+) -> None:
+    """Fit the Milky Way to bundled Gaia giants and a circular-speed curve."""
+    from oortax.data import demo_config
+
+    _fit(
+        demo_config(),
+        "oortax-demo",
+        out,
+        force,
+        resume,
+        json,
+        stars,
+        all_stars,
+        method,
+        seed,
+        chains,
+        samples,
+    )
+
+
+@app.command
+def fit(
+    config: Path,
+    /,
+    *,
+    out: Out = None,
+    force: Force = False,
+    resume: Resume = False,
+    json: Json = False,
+    stars: Stars = None,
+    all_stars: AllStars = False,
+    method: Method = None,
+    seed: Seed = None,
+    chains: Chains = None,
+    samples: Samples = None,
+) -> None:
+    """Fit the model of a configuration file to its catalogue.
+
+    Parameters
+    ----------
+    config
+        TOML file; see the README, and `demo.toml` in the package's data for a complete one.
+    """
+    stem = f"oortax-{config.stem}"
+    _fit(config, stem, out, force, resume, json, stars, all_stars, method, seed, chains, samples)
+
+
+def _fit(config, stem, out, force, resume, json, stars, all_stars, method, seed, chains, samples) -> None:
+    from oortax.commands import session
+
+    if stars is not None and all_stars:
+        raise ValueError("--stars and --all-stars exclude each other")
+    changes = {"stars": stars, "method": method, "seed": seed, "chains": chains, "samples": samples}
+    session.prepare(chains or session.chains_of(config))
+    from oortax.commands.fit import fit as run
+
+    run(
+        config,
+        stem=stem,
+        out=out,
+        force=force,
+        resume=resume,
+        json=json,
+        all_stars=all_stars,
+        changes=changes,
+    )
+
+
+@app.command
+def check(config: Path, /, *, json: Json = False, stars: Stars = None, seed: Seed = None) -> None:
+    """Say which rows of the catalogue are used and why the others are not, and check the gradients.
+
+    Parameters
+    ----------
+    config
+        TOML file.
+    """
+    from oortax.commands import session
+
+    session.prepare()
+    from oortax.commands.check import check as run
+
+    run(config, json=json, changes={"stars": stars, "seed": seed})
+
+
+@app.command
+def info(
+    *,
+    cite: Annotated[bool, Parameter(negative=(), help="What to cite, credits and licences.")] = False,
+    json: Json = False,
+) -> None:
+    """Print versions and devices, or what to cite."""
+    from oortax.commands.info import info as run
+
+    run(cite=cite, json=json)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the tool; exits with 0, 2 for bad input, or 130 when interrupted."""
+    from oortax.commands.session import guarded
+
+    def command() -> None:
+        try:
+            app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        except cyclopts.CycloptsError as error:
+            raise ValueError(f"{error} See oortax --help.") from error
+
+    sys.exit(guarded(command))
+
+
+if __name__ == "__main__":
+    main()

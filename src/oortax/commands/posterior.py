@@ -1,0 +1,75 @@
+"""From a `Problem` to a posterior: the one place where the commands meet the model's likelihood."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from oortax import inference, model
+from oortax.io.problem import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class LogLikelihood:
+    """ln L(model, data) with the choices that are compiled in; equal choices compile once.
+
+    `data` holds the catalogue, its nodes and the measured curves.
+    """
+
+    finder: str
+    likelihood: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def __call__(self, tree: Any, data: Mapping[str, Any]) -> Any:
+        total = model.log_likelihood(
+            tree.galaxy,
+            tree.survey,
+            data["catalogue"],
+            data["nodes"],
+            outliers=tree.outliers,
+            finder=self.finder,
+            settings=model.Settings(form=self.likelihood, **dict(self.settings)),
+        )
+        for name, curve in data["curves"].items():
+            total = total + model.CONSTRAINTS[name](tree, curve)
+        return total
+
+
+def catalogue_of(problem: Problem) -> Any:
+    """The stars as `model.Catalogue`."""
+    columns = {key: values for key, values in problem.columns.items() if key != "ids"}
+    return model.Catalogue(**columns)
+
+
+def build_posterior(problem: Problem) -> inference.Posterior:
+    """The posterior of a problem's free parameters."""
+    options = problem.config.inference
+    catalogue = catalogue_of(problem)
+    nodes = model.make_nodes(catalogue, problem.model.survey, options.nodes_per_star, seed=options.seed)
+    log_likelihood = LogLikelihood(
+        options.finder, options.likelihood, tuple(sorted(options.settings.items()))
+    )
+    data = {"catalogue": catalogue, "nodes": nodes, "curves": problem.constraints}
+    return inference.Posterior(problem.model, problem.priors, log_likelihood, data)
+
+
+def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any) -> dict[str, Any]:
+    """Errors of the numbers behind ln L at a model: effective nodes per star and the normalisation.
+
+    The normalisation's error is what a finer rule changes in ln L; it matters when it varies by
+    more than a fraction of one across the posterior.
+    """
+    data: Any = posterior.data
+    return dict(model.diagnose(tree, data["catalogue"], data["nodes"], posterior.log_likelihood))
+
+
+def predicted(problem: Problem, tree: Any, n: int, seed: int) -> dict[str, np.ndarray]:
+    """n stars as the model expects the survey to observe them: columns as of the catalogue."""
+    import jax
+
+    lost = float(np.mean(np.isnan(problem.columns["v_los"])))
+    mock = model.predict(
+        jax.random.key(seed), tree.galaxy, tree.survey, n, outliers=tree.outliers, missing_v_los=lost
+    )
+    return mock.columns

@@ -1,0 +1,59 @@
+"""The interface of a distribution function: log f at one set of actions."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from oortax.params import AbstractParametric
+from oortax.types import Actions, Scalar
+
+LARGEST_ACTION = 1e12
+"""kpc km/s: a larger |J_r| + |J_z| + |J_phi| belongs to no bound orbit of a galaxy."""
+
+
+class AbstractDF(AbstractParametric):
+    """A distribution function f(J) of a population in equilibrium (Jeans' theorem).
+
+    f is the number (or mass) of stars per d^3x d^3v, so that (2 pi)^3 f(J) is their density in action
+    space. A new DF is one final subclass with parameters declared by `oortax.params.param`, one
+    `log_f`, one `mass`, and one line in `oortax.df.DFS`. A DF that needs the circular orbits of the
+    potential also defines `bind`; its own `log_f` and `mass` then say so.
+    """
+
+    @abstractmethod
+    def log_f(self, J: Actions) -> Scalar:
+        """Natural log of f at J = (J_r, J_z, J_phi) in kpc km/s; -inf where there are no actions."""
+
+    @abstractmethod
+    def mass(self) -> Scalar:
+        """All stars of both senses of rotation: (2 pi)^3 times the integral of f over the actions."""
+
+    def bind(self, circular_orbits: Any) -> "AbstractDF":
+        """The DF in one potential, given its circular orbits; most DFs do not depend on it."""
+        del circular_orbits
+        return self
+
+
+def where_bound(formula: Callable[[Actions], Scalar], J: Actions) -> Scalar:
+    """`formula(J)` where the star has actions, else -inf with a zero derivative.
+
+    Unbound stars have no actions: finders give NaN, and f vanishes there. So it does beyond
+    `LARGEST_ACTION`, where the formulae would overflow. Both the value and the argument are switched,
+    so that no NaN reaches the derivatives of the other stars.
+
+    >>> J = jnp.array([jnp.nan, 1.0, 1.0])
+    >>> float(where_bound(lambda J: -J.sum(), J))
+    -inf
+    """
+    bound = jnp.sum(jnp.abs(J)) < LARGEST_ACTION
+    return jnp.where(bound, formula(jnp.where(bound, J, jnp.ones_like(J))), -jnp.inf)
+
+
+def needs_circular_orbits(f: AbstractDF, method: str) -> ValueError:
+    """The error of a DF that was asked for numbers before it knew the potential."""
+    return ValueError(
+        f"{type(f).__name__}.{method} depends on the potential's circular orbits: use "
+        f"f.bind(dynamics.circular_orbits(potential)).{method}"
+    )

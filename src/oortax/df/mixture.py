@@ -1,0 +1,113 @@
+"""Weighted sums of distribution functions, each normalised by its own mass."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+from numpyro.distributions import constraints
+
+from oortax.df.base import AbstractDF
+from oortax.params import children, param
+from oortax.types import Actions, Scalar
+
+
+@final
+class Mixture(AbstractDF):
+    """A sum of populations: f = sum_i w_i f_i / mass(f_i), of mass sum_i w_i.
+
+    The amplitude of a component does not matter: its weight is its mass in the sum.
+
+    Parameters
+    ----------
+    components : mapping of name to AbstractDF
+        Their names become the first part of the parameters' paths.
+    weights : mapping of name to float, or an array in the order of the components; positive
+        Mass, or share, of each component.
+
+    Notes
+    -----
+    `bind` computes the masses once. An unbound mixture computes them at every call of `log_f`, and
+    raises what its components raise if they need circular orbits.
+
+    Examples
+    --------
+    >>> from oortax.df import DB96Halo
+    >>> shape = dict(a=1.2, b=1.2, gamma=1.8, A_0=500.0)
+    >>> f = Mixture({"inner": DB96Halo(beta=4.5, **shape), "outer": DB96Halo(beta=3.5, **shape)}, [0.7, 0.3])
+    >>> print(f"{f.mass():.1f} {f.bind(None).log_f(jnp.array([100.0, 50.0, -800.0])):.2f}")
+    1.0 -27.37
+    """
+
+    components: dict[str, AbstractDF] = children()
+    weights: Float[Array, " n"] = param(constraints.positive, "", "mass or share of each component")
+    # JAX returns mappings with sorted keys; the weights keep the order in which they were given.
+    names: tuple[str, ...] = eqx.field(static=True, default=())
+
+    def __init__(self, components: Mapping[str, AbstractDF], weights: Mapping[str, Any] | Any):
+        if not components:
+            raise ValueError("Mixture needs at least one component: Mixture({'disc': ...}, [1.0])")
+        for name, component in components.items():
+            if not isinstance(component, AbstractDF):
+                raise ValueError(f"Mixture component {name!r} is a {type(component).__name__}, not a DF")
+        if isinstance(weights, Mapping):
+            if set(weights) != set(components):
+                raise ValueError(
+                    f"Mixture weights are for {sorted(weights)}, its components are {sorted(components)}"
+                )
+            weights = jnp.stack([jnp.asarray(weights[name], jnp.result_type(float)) for name in components])
+        elif len(weights) != len(components):
+            raise ValueError(
+                f"Mixture has {len(components)} components but {len(weights)} weights: give one for each"
+            )
+        self.components = dict(components)
+        self.names = tuple(components)
+        self.weights = weights
+
+    def bind(self, circular_orbits: Any) -> "BoundMixture":
+        """The mixture in one potential, with its components' masses computed once."""
+        bound = tuple(self.components[name].bind(circular_orbits) for name in self.names)
+        return BoundMixture(self, bound, _log_scales(bound, self.weights))
+
+    def log_f(self, J: Actions) -> Scalar:
+        """Natural log of f at J; raises if a component needs circular orbits."""
+        components = tuple(self.components[name] for name in self.names)
+        return _log_sum(components, _log_scales(components, self.weights), J)
+
+    def mass(self) -> Scalar:
+        """The sum of the weights."""
+        return jnp.sum(self.weights)
+
+
+@final
+class BoundMixture(AbstractDF):
+    """A mixture together with its components bound to one potential and their amplitudes."""
+
+    mixture: Mixture
+    bound: tuple[AbstractDF, ...]
+    log_scales: Float[Array, " n"]
+
+    def bind(self, circular_orbits: Any) -> "BoundMixture":
+        """The same mixture in another potential."""
+        return self.mixture.bind(circular_orbits)
+
+    def log_f(self, J: Actions) -> Scalar:
+        """Natural log of f at J = (J_r, J_z, J_phi) in kpc km/s; -inf where there are no actions."""
+        return _log_sum(self.bound, self.log_scales, J)
+
+    def mass(self) -> Scalar:
+        """The sum of the weights."""
+        return self.mixture.mass()
+
+
+def _log_scales(components: tuple[AbstractDF, ...], weights) -> Array:
+    return jnp.log(weights) - jnp.log(jnp.stack([component.mass() for component in components]))
+
+
+def _log_sum(components: tuple[AbstractDF, ...], log_scales, J: Actions) -> Scalar:
+    """ln sum_i exp(log_scale_i + ln f_i); where all f_i vanish -inf, with a zero derivative."""
+    terms = log_scales + jnp.stack([component.log_f(J) for component in components])
+    some = jnp.any(terms > -jnp.inf)
+    return jnp.where(some, logsumexp(jnp.where(some, terms, 0.0)), -jnp.inf)

@@ -1,0 +1,286 @@
+"""From a configuration to the objects of a fit: model, priors and the stars that pass the selection."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oortax import data, params
+from oortax.io.config import FROM_CATALOGUE, CircularVelocity, ComponentConfig, Config
+from oortax.io.luminosity import luminosity_function
+from oortax.io.names import nearest
+from oortax.io.nodes import Free, Node
+from oortax.io.output import sha256
+from oortax.io.priors import check_support, parse_prior
+from oortax.io.rows import RowFilter, RowReport
+from oortax.io.tables import find_catalogue, missing_velocities, read_catalogue
+from oortax.io.toml import value as toml_value
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Everything a fit needs.
+
+    Attributes
+    ----------
+    config : the configuration it came from
+    model : model.Model with fixed parameters at their values and free ones at their start
+    priors : NumPyro distribution by dotted path
+    start : starting value by dotted path
+    columns : arrays of `model.Catalogue` and ids, of the stars used
+    report : rows read, excluded and used, and why
+    constraints : measured curves by name ("circular_velocity": R, v_c, sigma, systematic)
+    data_sha256 : of the catalogue file
+    """
+
+    config: Config
+    model: Any
+    priors: Mapping[str, Any]
+    start: Mapping[str, float]
+    columns: Mapping[str, np.ndarray]
+    report: RowReport
+    constraints: Mapping[str, Mapping[str, np.ndarray]]
+    data_sha256: str
+
+
+def build(config: Config) -> Problem:
+    """Read the catalogue, apply the selection, and build the model and its priors.
+
+    Raises
+    ------
+    ValueError
+        If no star is left, a parameter lies outside its range, a prior reaches beyond its
+        parameter's support, or a free value is not a parameter.
+    """
+    from oortax import survey
+
+    selection = [node.build(survey.SELECTIONS) for node in config.survey.selection]
+    columns, report = _selected(config, selection)
+    errors, notes = _survey_errors(config, columns)
+    report = report.with_notes(notes)
+    magnitudes = {
+        name: _magnitudes(component, config, columns) for name, component in config.components.items()
+    }
+    model = _build_model(config, selection, errors, magnitudes)
+    priors, start = _priors(config, model)
+    columns, notes = _subset(columns, config)
+    columns, report = _assume_errors(
+        columns, errors, report.with_notes([*notes, *missing_velocities(columns)])
+    )
+    return Problem(
+        config=config,
+        model=model,
+        priors=priors,
+        start=start,
+        columns=columns,
+        report=report,
+        constraints={name: _curve(c, config.folder) for name, c in config.constraints.items()},
+        data_sha256=sha256(find_catalogue(config.data.catalogue, config.folder)),
+    )
+
+
+def _selected(config: Config, selection: list[Any]) -> tuple[dict[str, np.ndarray], RowReport]:
+    """The rows of the catalogue that pass every cut, and the count of those that do not."""
+    columns, report = read_catalogue(config.data.catalogue, config.data.columns, folder=config.folder)
+    rows = RowFilter(report.source, len(columns["l"]))
+    # One apparent magnitude: whatever band the cuts name, it is the column mapped to V.
+    observed = {**columns, **{cut.band: columns["V"] for cut in selection if hasattr(cut, "band")}}
+    for node, cut in zip(config.survey.selection, selection, strict=True):
+        accepted = np.asarray(cut.accepts(observed), dtype=bool)
+        rows.drop(~accepted, f"outside {toml_value(node.resolved())}")
+    report = dataclasses.replace(report, notes=()).followed_by(rows.report())
+    if not rows.keep.any():
+        absent = [key for key in ("V", "colour") if not np.isfinite(columns[key]).any()]
+        hint = (
+            f" The catalogue gives no {' and no '.join(absent)}: map columns.{absent[0]}." if absent else ""
+        )
+        raise ValueError(
+            f"no star is left ({'; '.join(report.sentences())}).{hint} Check survey.selection and "
+            "the columns' units."
+        )
+    return {key: values[rows.keep] for key, values in columns.items()}, report
+
+
+def _survey_errors(config: Config, columns: Mapping[str, np.ndarray]) -> tuple[Any, list[str]]:
+    """The survey's errors; one of parallax that is not given is the catalogue's median.
+
+    The normalisation folds cuts on the observed parallax over it.
+    """
+    from oortax import survey
+
+    node = config.survey.errors
+    known = columns["parallax_error"][np.isfinite(columns["parallax_error"])]
+    if node.values.get("parallax") is not None or len(known) == 0:
+        return node.build(survey.Errors), []
+    median = float(np.median(known))
+    node = dataclasses.replace(node, values={**node.values, "parallax": median})
+    note = f"the selection is folded over the catalogue's median parallax error, {median:g} mas"
+    return node.build(survey.Errors), [note]
+
+
+def _subset(columns: Mapping[str, np.ndarray], config: Config) -> tuple[dict[str, np.ndarray], list[str]]:
+    """At most `inference.stars` stars, drawn at random without replacement, in catalogue order."""
+    n, wanted = len(columns["l"]), config.inference.stars
+    if wanted is None or wanted >= n:
+        return dict(columns), []
+    chosen = np.sort(np.random.default_rng(config.inference.seed).choice(n, wanted, replace=False))
+    seed = config.inference.seed
+    note = f"{wanted:,} of the {n:,} drawn at random (seed {seed}); inference.stars sets how many"
+    return {key: values[chosen] for key, values in columns.items()}, [note]
+
+
+def _assume_errors(
+    columns: dict[str, np.ndarray], errors: Any, report: RowReport
+) -> tuple[dict[str, np.ndarray], RowReport]:
+    """Fill errors the catalogue does not state with the survey's, and say so."""
+    notes = []
+    for keys, assumed, unit in (
+        (("mu_l_error", "mu_b_error"), float(errors.pm), "mas/yr"),
+        (("v_los_error",), float(errors.v_los), "km/s"),
+        (("parallax_error",), float(errors.parallax), "mas"),
+    ):
+        known = columns["v_los"] if keys[0] == "v_los_error" else columns["l"]
+        missing = np.isfinite(known) & ~np.isfinite(columns[keys[0]])
+        if not missing.any():
+            continue
+        if not assumed > 0:
+            raise ValueError(
+                f"{report.source}: {keys[0]} is missing for {int(missing.sum()):,} stars: map a column to "
+                f"it or give survey.errors = {{{keys[0].removesuffix('_error')} = ...}}"
+            )
+        for key in keys:
+            columns[key] = np.where(missing, assumed, columns[key])
+        notes.append(f"{' and '.join(keys)} of {assumed:g} {unit} assumed for {int(missing.sum()):,} stars")
+    columns["mu_lb_corr"] = np.where(np.isfinite(columns["mu_lb_corr"]), columns["mu_lb_corr"], 0.0)
+    return columns, report.with_notes(notes)
+
+
+def _magnitudes(component: ComponentConfig, config: Config, columns: Mapping[str, np.ndarray]) -> Any:
+    """The absolute-magnitude distribution of a component, from its own table or from the stars."""
+    from oortax.stars import MAGNITUDES, Tabulated
+
+    node = component.stars
+    if node.kind != FROM_CATALOGUE:
+        return node.build(MAGNITUDES)
+    limits = {cut.kind: cut.values for cut in config.survey.selection}
+    apparent, absolute = limits.get("magnitude", {}), limits.get("absolute_magnitude", {})
+    low, high = absolute.get("min"), absolute.get("max")
+    if low is None or high is None:
+        raise ValueError(
+            f'{node.where}: kind = "{FROM_CATALOGUE}" needs a cut {{kind = "absolute_magnitude", min = ..., '
+            'max = ...}} in survey.selection; else give {{kind = "Gaussian", mean = ..., sigma = ...}}'
+        )
+    if apparent.get("min") is not None and math.isfinite(apparent["min"]):
+        raise ValueError(
+            f"{node.where}: the luminosity function of a survey with a bright limit must be given"
+        )
+    faint = apparent.get("max")
+    M, log_F = luminosity_function(
+        columns["V"],
+        columns["parallax"],
+        faint=math.inf if faint is None else faint,
+        low=low,
+        high=high,
+        bins=node.values["bins"],
+        margin=node.values["margin"],
+    )
+    return Tabulated(M, log_F)
+
+
+def _build_model(config: Config, selection: list[Any], errors: Any, magnitudes: Mapping[str, Any]) -> Any:
+    """The model.Model of the configuration at its starting values."""
+    from oortax import model, survey
+    from oortax.df import DFS
+    from oortax.potential import POTENTIALS, Sum
+    from oortax.survey.extinction import EXTINCTIONS
+
+    _check_weights(config)
+    extinction = config.survey.extinction
+    components = {}
+    for name, part in config.components.items():
+        weight = part.weight.value if isinstance(part.weight, Free) else part.weight
+        components[name] = model.Component(part.df.build(DFS), magnitudes[name], weight)
+    return model.Model(
+        model.Galaxy(
+            Sum(**{name: node.build(POTENTIALS) for name, node in config.potential.items()}), components
+        ),
+        survey.Survey(
+            config.sun.build(survey.Sun),
+            selection=selection,
+            errors=errors,
+            extinction=None if extinction is None else extinction.build(EXTINCTIONS),
+        ),
+        _outliers(config.outliers),
+    )
+
+
+def _outliers(node: Node | None) -> Any:
+    from oortax import model
+
+    return None if node is None else node.build(model.Outliers)
+
+
+def _check_weights(config: Config) -> None:
+    """Raise ValueError if the starting weights leave nothing for the component without one."""
+    weights = {
+        f"components.{name}.weight": part.weight.value if isinstance(part.weight, Free) else part.weight
+        for name, part in config.components.items()
+        if part.weight is not None
+    }
+    for path, weight in weights.items():
+        if not 0 < weight < 1:
+            raise ValueError(f"{path} = {weight:g} must be between 0 and 1")
+    if weights and sum(weights.values()) >= 1:
+        raise ValueError(
+            f"the weights {', '.join(f'{path} = {w:g}' for path, w in weights.items())} add up to "
+            f"{sum(weights.values()):g} and leave nothing for the component without one"
+        )
+
+
+def _priors(config: Config, model: Any) -> tuple[dict[str, Any], dict[str, float]]:
+    """Distribution and start of every free parameter, checked against the parameter's support."""
+    known = params.parameters(model)
+    priors, start = {}, {}
+    for path, free in config.free():
+        if path not in known:
+            raise ValueError(
+                f"{path} cannot be free: it is a setting, not a parameter{nearest(path, known)}; "
+                "give a number"
+            )
+        prior = parse_prior(free.prior, path)
+        check_support(prior, known[path].support, path, free.prior)
+        priors[path], start[path] = prior, free.value
+    return priors, start
+
+
+def _curve(constraint: CircularVelocity, folder: Path) -> dict[str, np.ndarray]:
+    """A circular-speed curve: R (kpc), v_c and its random error (km/s), and the common fractional error."""
+    file = folder / constraint.table
+    table = data.read_csv(file) if file.is_file() else data.table(constraint.table)
+    where = f"constraints.circular_velocity: {constraint.table}"
+    for column in ("r_kpc", "v_c", "sigma_minus", "sigma_plus"):
+        if column not in table:
+            raise ValueError(
+                f"{where} has no column {column!r}{nearest(column, table)} (it has {', '.join(table)})"
+            )
+    R = table["r_kpc"]
+    sigma = 0.5 * (table["sigma_minus"] + table["sigma_plus"])
+    use = (R >= constraint.R_min) & (R <= constraint.R_max)
+    if not use.any():
+        raise ValueError(
+            f"{where} has no point between R_min and R_max ({R.min():g} to {R.max():g} kpc are there)"
+        )
+    good = np.isfinite(table["v_c"]) & (sigma > 0)
+    if not good[use].all():
+        raise ValueError(
+            f"{where} has a missing speed or an error that is not positive in row {int(np.argmin(good))}"
+        )
+    return {
+        "R": R[use],
+        "v_c": table["v_c"][use],
+        "sigma": sigma[use],
+        "systematic": np.asarray(constraint.systematic),
+    }

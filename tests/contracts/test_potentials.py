@@ -1,0 +1,368 @@
+"""What every potential must satisfy: add a line to CASES and a new kind inherits all of it."""
+
+import csv
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oortax import params, potential
+from oortax.constants import G
+
+DATA = Path(__file__).parents[1] / "data"
+
+CASES = {
+    "Isochrone": potential.Isochrone(M=8e10, b=3.0),
+    "Plummer": potential.Plummer(M=3e9, b=0.6),
+    "Hernquist": potential.Hernquist(M=1e10, a=0.7),
+    "NFW": potential.NFW(rho_s=1e7, r_s=16.0),
+    "FlattenedNFW": potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=0.7),
+    "PowerLawCutoff": potential.PowerLawCutoff(rho_0=4e8, alpha=1.8, r_c=1.9),
+    "MiyamotoNagai": potential.MiyamotoNagai(M=6.8e10, a=3.0, b=0.28),
+    "LogarithmicHalo": potential.LogarithmicHalo(v_0=220.0, r_c=0.5, q=0.9),
+    "Sum": potential.mw_potential_2014(),
+    "prolate": potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.3),
+    "spherical limit": potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.0),
+    "logarithmic cusp": potential.PowerLawCutoff(rho_0=4e8, alpha=2.0, r_c=1.9),
+}
+# (x, y, z) from the bulge to the halo, off every symmetry plane.
+POINTS = jnp.array(
+    [
+        [0.02, 0.01, 0.01],
+        [0.3, -0.4, 0.2],
+        [3.0, 4.0, -1.0],
+        [8.0, 0.1, 0.02],
+        [2.0, 1.0, 15.0],
+        [40.0, 60.0, 30.0],
+    ]
+)
+
+
+@pytest.fixture(params=CASES, name="pot")
+def _pot(request):
+    return CASES[request.param]
+
+
+def test_every_kind_has_a_case():
+    assert set(potential.POTENTIALS) <= {type(pot).__name__ for pot in CASES.values()}
+
+
+@eqx.filter_jit
+def forces(pot, x):
+    """Accelerations at many points."""
+    return jax.vmap(lambda x: potential.acceleration(pot, x))(x)
+
+
+@eqx.filter_jit
+def densities(pot, x):
+    """Densities at many points."""
+    return jax.vmap(lambda x: potential.density(pot, x))(x)
+
+
+def central(f, x, h):
+    """Derivative by central differences with one Richardson step: error O(h^4)."""
+    slope = [(f(x + k) - f(x - k)) / (2.0 * k) for k in (h, 0.5 * h)]
+    return (4.0 * slope[1] - slope[0]) / 3.0
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_acceleration_is_minus_the_gradient(pot, axis):
+    Phi, force = jax.jit(jax.vmap(pot.Phi)), forces(pot, POINTS)
+    # h = 1e-3 r: truncation 1e-12 of the third-order scale, rounding 1e-16/1e-3 times Phi r/Phi ~ 1e-12.
+    h = 1e-3 * jnp.linalg.norm(POINTS, axis=1)
+    unit = jnp.zeros(3).at[axis].set(1.0)
+    differences = central(lambda s: Phi(POINTS + s[:, None] * unit), jnp.zeros_like(h), h)
+    size = jnp.linalg.norm(force, axis=1)
+    assert np.max(np.abs(force[:, axis] + differences) / size) < 1e-8
+
+
+def test_parameter_gradients_match_finite_differences(pot):
+    declared = params.parameters(pot)
+    assert declared
+    # Phi and the virial x . grad Phi, both of the size of Phi, so that neither hides the other.
+    scale = 1.0 / jnp.sum(jnp.abs(jax.vmap(pot.Phi)(POINTS)))
+
+    def moved(changes):
+        return params.replace(pot, {path: declared[path].value * (1.0 + d) for path, d in changes.items()})
+
+    def Phi(changes):
+        return scale * jnp.sum(jax.vmap(moved(changes).Phi)(POINTS))
+
+    def virial(changes):
+        along = jax.vmap(lambda x: jax.jvp(moved(changes).Phi, (x,), (x,))[1])
+        return scale * jnp.sum(along(POINTS))
+
+    still = dict.fromkeys(declared, jnp.array(0.0))
+    for f, derivative in ((Phi, jax.grad), (virial, jax.jacfwd)):
+        gradients, f = jax.jit(derivative(f))(still), jax.jit(f)
+        for path in declared:
+            differences = central(lambda d, f=f, path=path: f({**still, path: d}), jnp.array(0.0), 2e-3)
+            # Truncation (2e-3)^4, rounding 1e-16/2e-3, both times a factor from the higher derivatives.
+            np.testing.assert_allclose(gradients[path], differences, rtol=1e-8, atol=1e-9, err_msg=path)
+        assert any(abs(gradients[path]) > 1e-3 for path in declared)
+    for path in declared:
+        assert abs(Phi({**still, path: jnp.array(0.1)}) - Phi(still)) > 1e-5, f"{path} does not act on Phi"
+
+
+def _nfw(m, rho_s, r_s):
+    return rho_s / ((m / r_s) * (1.0 + m / r_s) ** 2)
+
+
+def _miyamoto_nagai(R2, z2, M, a, b):
+    B = np.sqrt(z2 + b**2)
+    top = a * R2 + (a + 3.0 * B) * (a + B) ** 2
+    return b**2 * M / (4.0 * np.pi) * top / ((R2 + (a + B) ** 2) ** 2.5 * B**3)
+
+
+def _isochrone(r, M, b):
+    A = np.sqrt(b**2 + r**2)
+    return M * (3.0 * (b + A) * A**2 - r**2 * (b + 3.0 * A)) / (4.0 * np.pi * (b + A) ** 3 * A**3)
+
+
+def _logarithmic(R2, z2, v_0, r_c, q):
+    top = (2.0 * q**2 + 1.0) * r_c**2 + R2 + (2.0 - q**-2) * z2
+    return v_0**2 / (4.0 * np.pi * G * q**2) * top / (r_c**2 + R2 + z2 / q**2) ** 2
+
+
+# Published densities (Binney & Tremaine 2008, sections 2.2, 2.3), as functions of (r, R^2, z^2).
+DENSITIES = {
+    "Isochrone": lambda r, R2, z2: _isochrone(r, 8e10, 3.0),
+    "Plummer": lambda r, R2, z2: 3.0 * 3e9 / (4.0 * np.pi * 0.6**3) * (1.0 + (r / 0.6) ** 2) ** -2.5,
+    "Hernquist": lambda r, R2, z2: 1e10 * 0.7 / (2.0 * np.pi * r * (r + 0.7) ** 3),
+    "NFW": lambda r, R2, z2: _nfw(r, 1e7, 16.0),
+    "FlattenedNFW": lambda r, R2, z2: _nfw(np.sqrt(R2 + z2 / 0.7**2), 1e7, 16.0),
+    "prolate": lambda r, R2, z2: _nfw(np.sqrt(R2 + z2 / 1.3**2), 1e7, 16.0),
+    "spherical limit": lambda r, R2, z2: _nfw(r, 1e7, 16.0),
+    "PowerLawCutoff": lambda r, R2, z2: 4e8 * r**-1.8 * np.exp(-((r / 1.9) ** 2)),
+    "logarithmic cusp": lambda r, R2, z2: 4e8 * r**-2.0 * np.exp(-((r / 1.9) ** 2)),
+    "MiyamotoNagai": lambda r, R2, z2: _miyamoto_nagai(R2, z2, 6.8e10, 3.0, 0.28),
+    "LogarithmicHalo": lambda r, R2, z2: _logarithmic(R2, z2, 220.0, 0.5, 0.9),
+}
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_poisson(name):
+    x = np.asarray(POINTS)
+    R2, z2 = x[:, 0] ** 2 + x[:, 1] ** 2, x[:, 2] ** 2
+    r = np.sqrt(R2 + z2)
+    expected = DENSITIES[name](r, R2, z2)
+    found = np.asarray(densities(CASES[name], POINTS))
+    # Where the density is negligible, rounding in the three second derivatives is what is left: they
+    # are of the size of the mean density within r, |a|/r/(4 pi G / 3).
+    force = forces(CASES[name], POINTS)
+    mean = 3.0 * np.linalg.norm(force, axis=1) / (4.0 * np.pi * G * r)
+    accuracy = 3e-8 if name in ("FlattenedNFW", "prolate") else 5e-10
+    assert np.max(np.abs(found - expected) / (expected + 1e-2 * mean)) < accuracy
+
+
+@pytest.mark.parametrize(
+    "x",
+    [(0.0, 0.0, 0.0), (0.0, 0.0, 2.0), (8.0, 0.0, 0.0), (0.0, 0.0, 1e-9), (1e-9, 0.0, 0.0), (1e5, 0.0, 1e5)],
+)
+def test_singular_points_are_finite(pot, x):
+    x = jnp.array(x)
+    value, gradient = jax.jit(jax.value_and_grad(pot.Phi))(x)
+    by_parameters = jax.tree.leaves(jax.grad(lambda pot: pot.Phi(x))(pot))
+    assert np.isfinite(value) and np.all(np.isfinite(gradient))
+    assert all(np.isfinite(leaf) for leaf in by_parameters)
+    # By symmetry no force leaves the axis or the plane; at large r the pull is inwards.
+    np.testing.assert_array_equal(np.asarray(gradient)[np.asarray(x) == 0.0], 0.0)
+    assert np.all(np.asarray(gradient) * np.asarray(x) >= 0.0)
+
+
+def test_even_in_z_and_axisymmetric(pot):
+    Phi = jax.vmap(pot.Phi)
+    angle = 0.7
+    turn = jnp.array(
+        [[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0], [0.0, 0.0, -1.0]]
+    )
+    np.testing.assert_allclose(Phi(POINTS @ turn.T), Phi(POINTS), rtol=1e-13)
+    R = jnp.hypot(POINTS[:, 0], POINTS[:, 1])
+    np.testing.assert_allclose(jax.vmap(pot.Phi_Rz)(R, POINTS[:, 2]), Phi(POINTS), rtol=1e-13)
+    squares = jax.vmap(pot.Phi_of_squares)(R * R, POINTS[:, 2] ** 2)
+    np.testing.assert_allclose(squares, Phi(POINTS), rtol=1e-13)
+
+
+def test_jit_vmap_and_loop_agree(pot):
+    eager = [pot.Phi(x) for x in POINTS]
+    one = jax.jit(lambda x: pot.Phi(x))
+    np.testing.assert_allclose(jax.jit(jax.vmap(pot.Phi))(POINTS), eager, rtol=1e-13)
+    np.testing.assert_allclose([one(x) for x in POINTS], eager, rtol=1e-13)
+
+
+def test_new_parameters_do_not_retrace(pot):
+    traces = []
+
+    @eqx.filter_jit
+    def Phi(pot, x):
+        traces.append(1)
+        return pot.Phi(x)
+
+    first = Phi(pot, POINTS[2])
+    kept = {path: declared.value for path, declared in params.parameters(pot).items()}
+    path = next(iter(kept))
+    second = Phi(params.replace(pot, {path: 1.1 * kept[path]}), POINTS[2])
+    third = Phi(
+        eqx.tree_at(lambda p: params.get(p, path), pot, params.as_array(1.2 * float(kept[path]))), POINTS[2]
+    )
+    assert len(traces) == 1
+    assert len({float(first), float(second), float(third)}) == 3
+
+
+def test_pytree_round_trip(pot):
+    leaves, structure = jax.tree.flatten(pot)
+    rebuilt = jax.tree.unflatten(structure, leaves)
+    assert len(leaves) == len(params.parameters(pot))
+    assert float(rebuilt.Phi(POINTS[2])) == float(pot.Phi(POINTS[2]))
+
+
+def test_float32_is_kept_and_close(pot):
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), pot)
+    x = POINTS.astype(jnp.float32)
+    Phi = jax.vmap(single.Phi)(x)
+    force = forces(single, x)
+    assert Phi.dtype == jnp.float32 and force.dtype == jnp.float32
+    exact = forces(pot, x.astype(float))
+    size = np.linalg.norm(exact, axis=1, keepdims=True)
+    # Some ten roundings of 6e-8; the force loses one more digit in sums of opposite signs.
+    np.testing.assert_allclose(Phi, jax.vmap(pot.Phi)(x.astype(float)), rtol=3e-6)
+    assert np.max(np.abs(np.asarray(force) - exact) / size) < 3e-5
+    assert np.all(np.isfinite(jax.grad(single.Phi)(jnp.zeros(3, jnp.float32))))
+
+
+def test_bad_parameters_are_named():
+    for kind in potential.POTENTIALS.values():
+        good = {
+            name: p.value
+            for name, p in params.parameters(
+                next(case for case in CASES.values() if type(case) is kind)
+            ).items()
+        }
+        for name in good:
+            bad = 3.5 if name == "alpha" else -1.0
+            with pytest.raises(ValueError, match=rf"{kind.__name__}\({name}=.*{name} must be"):
+                kind(**{**good, name: bad})
+            with pytest.raises(ValueError, match=name):
+                kind(**{**good, name: float("nan")})
+
+
+def test_sum_refuses_what_is_not_a_potential():
+    with pytest.raises(ValueError, match="at least one potential"):
+        potential.Sum()
+    with pytest.raises(ValueError, match="disc=3.0"):
+        potential.Sum(disc=3.0)
+
+
+@pytest.mark.parametrize(
+    "name, mass", [("Isochrone", 8e10), ("Plummer", 3e9), ("Hernquist", 1e10), ("MiyamotoNagai", 6.8e10)]
+)
+def test_total_mass_from_the_force_far_away(name, mass):
+    r = 1e7
+    force = potential.acceleration(CASES[name], jnp.array([r, 0.0, 0.0]))[0]
+    # The next term of each family is of relative order (scale / r) <= 1e-6.
+    np.testing.assert_allclose(-force * r * r / G, mass, rtol=2e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 1.8, 1.999, 2.0, 2.001, 2.5, 2.9])
+def test_power_law_mass_and_force(alpha):
+    from scipy.special import gamma, gammainc
+
+    pot = potential.PowerLawCutoff(rho_0=1e9, alpha=alpha, r_c=1.9, r_0=2.0)
+    r = np.geomspace(1e-4, 1e3, 60)
+    a = 1.5 - 0.5 * alpha
+    mass = 2.0 * np.pi * 1e9 * 2.0**alpha * 1.9 ** (3.0 - alpha) * gamma(a) * gammainc(a, (r / 1.9) ** 2)
+    x = jnp.stack([r, 0.0 * r, 0.0 * r], axis=1)
+    slope = -forces(pot, x)[:, 0]
+    np.testing.assert_allclose(slope, G * mass / r**2, rtol=1e-9)
+    # With the force right everywhere, Kepler's limit fixes the constant; the next term is exp(-(r/r_c)^2).
+    np.testing.assert_allclose(pot.Phi_Rz(1e3, 0.0), -G * mass[-1] / 1e3, rtol=1e-12)
+
+
+def test_power_law_is_smooth_through_alpha_2():
+    def both(alpha):
+        pot = potential.PowerLawCutoff(rho_0=1e9, alpha=alpha, r_c=1.9)
+        return pot.Phi_Rz(0.7, 0.3)
+
+    for alpha in (1.9979, 1.998, 2.0, 2.0021):  # on both sides of the switch to the series
+        slope = jax.grad(both)(jnp.array(alpha))
+        np.testing.assert_allclose(slope, central(both, jnp.array(alpha), 1e-2), rtol=3e-8)
+
+
+@pytest.mark.parametrize(
+    "q, accuracy", [(0.3, 1e-6), (0.5, 1e-8), (0.7, 1e-10), (1.0, 1e-10), (1.4, 2e-9), (3.0, 3e-6)]
+)
+def test_flattened_nfw_accuracy_of_the_default_nodes(q, accuracy):
+    r = np.geomspace(0.02, 160.0, 20)
+    for latitude in (0.0, 0.4, 1.2, np.pi / 2.0):
+        R, z = r * np.cos(latitude), r * np.sin(latitude)
+        value = jax.vmap(potential.FlattenedNFW(1e7, 16.0, q).Phi_Rz)(R, z)
+        many = jax.vmap(potential.FlattenedNFW(1e7, 16.0, q, n_nodes=40).Phi_Rz)(R, z)
+        np.testing.assert_allclose(value, many, rtol=accuracy)
+
+
+def test_flattened_nfw_is_nfw_at_q_1():
+    R, z = POINTS[:, 0], POINTS[:, 2]
+    flattened = jax.vmap(potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.0).Phi_Rz)(R, z)
+    np.testing.assert_allclose(flattened, jax.vmap(CASES["NFW"].Phi_Rz)(R, z), rtol=1e-11)
+
+
+REFERENCES = {
+    "MWPotential2014": potential.mw_potential_2014(),
+    "MiyamotoNagai": CASES["MiyamotoNagai"],
+    "NFW_q0.7": CASES["FlattenedNFW"],
+    "NFW_q1.3": CASES["prolate"],
+}
+
+
+def _table(file, model):
+    with open(DATA / file, encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row.pop("model") == model]
+    assert len(rows) >= 20
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+
+@pytest.mark.parametrize("model", REFERENCES)
+def test_reference_potentials(model):
+    pot, table = REFERENCES[model], _table("potentials_reference.csv", model)
+    x = jnp.stack([table["R"], 0.0 * table["R"], table["z"]], axis=1)
+    force = np.asarray(forces(pot, x))
+    size = np.hypot(table["a_R"], table["a_z"])
+    # The tables are good to 1e-8; that is the tolerance, and Poisson's density gets a little more.
+    np.testing.assert_allclose(jax.vmap(pot.Phi)(x), table["Phi"], rtol=1e-9)
+    assert np.max(np.hypot(force[:, 0] - table["a_R"], force[:, 2] - table["a_z"]) / size) < 1e-8
+    np.testing.assert_allclose(densities(pot, x), table["rho"], rtol=3e-8)
+
+
+@pytest.mark.parametrize("model", REFERENCES)
+def test_reference_circular_orbits(model):
+    pot, table = REFERENCES[model], _table("circular_reference.csv", model)
+    found = jax.jit(jax.vmap(lambda R: potential.frequencies(pot, R)))(table["R"])
+    for name, tolerance in (("Omega", 1e-8), ("kappa", 1e-7), ("nu", 1e-7)):
+        np.testing.assert_allclose(getattr(found, name), table[name], rtol=tolerance, err_msg=name)
+    v_c = jax.vmap(lambda R: potential.circular_velocity(pot, R))(table["R"])
+    np.testing.assert_allclose(v_c, table["v_c"], rtol=1e-8)
+
+
+def test_milky_way_2014_shares():
+    pot = potential.mw_potential_2014()
+    shares = {name: float(potential.circular_velocity(pot[name], 8.0)) ** 2 / 220.0**2 for name in pot.parts}
+    assert shares == pytest.approx({"bulge": 0.05, "disc": 0.60, "halo": 0.35}, rel=1e-12)
+
+
+def test_vertical_force_and_column():
+    pot = potential.mw_potential_2014()
+    K_z = potential.vertical_force(pot, 8.0, 1.1)
+    np.testing.assert_allclose(K_z, potential.acceleration(pot, jnp.array([8.0, 0.0, 1.1]))[2], rtol=1e-13)
+    np.testing.assert_allclose(potential.vertical_force(pot, 8.0, -1.1), -K_z, rtol=1e-13)
+    column = potential.effective_surface_density(pot, 8.0, 1.1)
+    np.testing.assert_allclose(2.0 * np.pi * G * column, -K_z, rtol=1e-13)
+
+
+def test_circular_velocity_at_the_centre_and_under_transformations():
+    pot = CASES["Plummer"]
+    assert float(potential.circular_velocity(pot, 0.0)) == 0.0
+    assert float(potential.circular_velocity(pot, 8)) == float(jax.jit(potential.circular_velocity)(pot, 8.0))
+    assert np.isfinite(jax.grad(lambda R: potential.circular_velocity(pot, R))(0.0))
