@@ -47,13 +47,14 @@ def as_array(value):
     return value
 
 
-def param(support, unit: str = "", doc: str = "", **kwargs) -> Any:
+def param(support, unit: str = "", doc: str = "", *, optional: bool = False, **kwargs) -> Any:
     """Declare a parameter field of an `AbstractParametric` module.
 
-    `support` is a NumPyro constraint, `unit` a string such as "kpc", "km/s" or "Msun".
-    Keyword arguments (such as `default`) go to `equinox.field`.
+    `support` is a NumPyro constraint, `unit` a string such as "kpc", "km/s" or "Msun". An optional
+    parameter may be None, and is then none of the model's parameters. Keyword arguments (such as
+    `default`) go to `equinox.field`.
     """
-    metadata = {"support": support, "unit": unit, "doc": doc}
+    metadata = {"support": support, "unit": unit, "doc": doc, "optional": optional}
     return eqx.field(converter=as_array, metadata=metadata, **kwargs)
 
 
@@ -71,6 +72,8 @@ class AbstractParametric(eqx.Module):
             support = field.metadata.get("support")
             value = getattr(self, field.name)
             if support is None or isinstance(value, jax.core.Tracer):
+                continue
+            if value is None and field.metadata["optional"]:
                 continue
             if not isinstance(value, jax.Array | np.ndarray):
                 # Transformations rebuild modules with placeholders; only plain strings are a user's slip.
@@ -131,6 +134,8 @@ def parameters(tree) -> dict[str, Parameter]:
         for name, child, metadata in _entries(node):
             path = f"{prefix}{name}"
             if "support" in metadata:
+                if child is None:
+                    continue
                 found[path] = Parameter(child, metadata["support"], metadata["unit"], metadata["doc"])
             else:
                 walk(child, f"{path}.")

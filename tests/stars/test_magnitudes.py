@@ -113,7 +113,7 @@ def test_from_sample_uses_weights():
         (lambda: stars.Tabulated([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, np.nan, 0.0]), "log_density"),
         (lambda: stars.Tabulated.from_sample(np.zeros(20), 0.0, 1.0, 8), "ten stars"),
         (lambda: stars.Tabulated.from_sample(np.zeros(20), 1.0, 0.0, 8), "below the faint end"),
-        (lambda: stars.Tabulated.from_sample(np.zeros(90), -1.0, 1.0, 4, weights=-np.ones(90)), "weights"),
+        (lambda: stars.Tabulated.from_sample(np.zeros(90), -1.0, 1.0, 4, weights=-np.ones(90)), "one weight"),
     ],
 )
 def test_bad_input_is_named(build, message):

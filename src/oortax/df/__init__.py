@@ -4,7 +4,9 @@ from oortax.df.base import AbstractDF
 from oortax.df.db96 import DB96Halo
 from oortax.df.double_power_law import DoublePowerLaw
 from oortax.df.mixture import BoundMixture, Mixture
+from oortax.df.moments import Moments, log_density, moments
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
+from oortax.df.velocity import VelocityRule
 
 DFS: dict[str, type[AbstractDF]] = {
     "QuasiIsothermal": QuasiIsothermal,
@@ -21,5 +23,9 @@ __all__ = [
     "DB96Halo",
     "DoublePowerLaw",
     "Mixture",
+    "Moments",
     "QuasiIsothermal",
+    "VelocityRule",
+    "log_density",
+    "moments",
 ]

@@ -6,7 +6,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from oortax.df.velocity import VelocityRule, spheroid_rule
 from oortax.params import AbstractParametric
+from oortax.potential import AbstractPotential, circular_velocity
 from oortax.types import Actions, Scalar
 
 LARGEST_ACTION = 1e12
@@ -34,6 +36,14 @@ class AbstractDF(AbstractParametric):
         """The DF in one potential, given its circular orbits; most DFs do not depend on it."""
         del circular_orbits
         return self
+
+    def velocity_rule(self, potential: AbstractPotential, R, z, refine: int = 1) -> VelocityRule:
+        """Quadrature over the velocities at (R, z) that f fills; `refine` multiplies the nodes per axis.
+
+        The default serves pressure-supported systems: all speeds up to 3.2 circular speeds.
+        """
+        v_max = 3.2 * circular_velocity(potential, jnp.hypot(R, z))
+        return spheroid_rule(v_max, n_speed=10 * refine, n_phi=8 * refine, n_angle=4 * refine)
 
 
 def where_bound(formula: Callable[[Actions], Scalar], J: Actions) -> Scalar:

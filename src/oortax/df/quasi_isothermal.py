@@ -9,7 +9,10 @@ from numpyro.distributions import constraints
 
 from oortax.df.base import AbstractDF, needs_circular_orbits, where_bound
 from oortax.df.simplex import mean_exponential
+from oortax.df.velocity import VelocityRule, disc_rule
+from oortax.dynamics.circular import ring
 from oortax.params import param
+from oortax.potential import AbstractPotential
 from oortax.types import Actions, Scalar
 
 # Trapezoidal nodes in ln L, kpc km/s. The integrand is analytic in ln L and falls off as a power of L
@@ -137,6 +140,27 @@ class BoundQuasiIsothermal(AbstractDF):
     def _orbit(self, L):
         orbit = self.circular_orbits.at(L)
         return orbit.R, orbit.Omega, orbit.kappa, orbit.nu
+
+    def velocity_rule(self, potential: AbstractPotential, R, z, refine: int = 1) -> VelocityRule:
+        """Quadrature about the mean rotation, scaled to the disc's dispersions at R."""
+        f = self.disc
+        orbit = ring(potential, R)
+        v_c = jnp.sqrt(R * orbit.Phi_R)
+        epicycle2 = 0.25 * (3.0 + R * orbit.Phi_RR / orbit.Phi_R)
+        sigma_R = 1.1 * f.sigma_r0 * jnp.exp(-R / f.R_sigma)
+        sigma_z = 1.1 * jnp.sqrt(2.0 * orbit.Phi_zz) * f.H_d
+        sigma_phi = sigma_R * jnp.sqrt(epicycle2)
+        drift = 0.5 * sigma_R**2 / v_c * (R / f.R_d + 2.0 * R / f.R_sigma - 1.0 + epicycle2)
+        drift = jnp.minimum(drift, 1.5 * sigma_phi)
+        return disc_rule(
+            sigma_R,
+            sigma_z,
+            sigma_phi,
+            v_c - drift,
+            n_speed=6 * refine,
+            n_angle=4 * refine,
+            n_phi=12 * refine,
+        )
 
     def mass(self) -> Scalar:
         r"""(2 pi)^3 times the integral of f over the actions, both senses of rotation.

@@ -27,11 +27,12 @@ class FlattenedNFW(AbstractClosedForm):
         m(t)^2 = t^2 [R^2 + z^2/(1 - e^2 t^2)],  e^2 = 1 - q^2.
 
     With t = (1 + c) h/(1 + c h^2), c = (1 - q)/(1 + q), the roots of the integrand's coefficients vanish
-    for any q, and a Gauss rule of `n_nodes` nodes in ln h leaves an algebraic Phi: no table, and derivatives
-    in x and in every parameter are those of the sum itself. Nodes are computed once, not per point.
+    for any q, and a Gauss rule of `n_nodes` nodes in ln(h + 0.12) leaves an algebraic Phi: no table, and
+    derivatives in x and in every parameter are those of the sum itself. Nodes are found once, not per point.
 
-    Accuracy of Phi (relative, 10 nodes): for r < 10 r_s 2e-7 at q = 0.3, 2e-9 at 0.5, 2e-11 at 0.7 and 1,
-    5e-10 at 1.4, 3e-8 at 2, 1e-6 at 3 and at 0.2; 1e-6 at r = 30 r_s.
+    Accuracy of Phi (relative, 10 nodes): for r < 10 r_s 2e-7 at q = 0.3, 2e-9 at 0.5, 4e-11 at 0.7 and 1,
+    5e-10 at 1.4, 4e-8 at 2, 1e-6 at 3 and at 0.2; at r = 30 r_s 1e-5 for q < 0.5 and 4e-6 above. The force
+    loses two digits, the density up to three. Outside these ranges raise `n_nodes`.
 
     >>> halo, round_halo = FlattenedNFW(rho_s=1e7, r_s=16.0, q=0.7), FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.0)
     >>> bool(halo.Phi_Rz(0.0, 8.0) > round_halo.Phi_Rz(0.0, 8.0))

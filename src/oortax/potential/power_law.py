@@ -41,8 +41,8 @@ class PowerLawCutoff(AbstractClosedForm):
     Float32 keeps 3e-6 in Phi. For alpha >= 2 the potential diverges at r = 0.
 
     >>> bulge = PowerLawCutoff(rho_0=1e9, alpha=1.8, r_c=1.9)
-    >>> round(float(bulge.Phi_Rz(8.0, 0.0)), 3)
-    -10866.91
+    >>> round(float(bulge.Phi_Rz(8.0, 0.0)), 1)
+    -10866.9
     """
 
     rho_0: Scalar = param(constraints.positive, "Msun/kpc^3", "density at r_0 without the cut-off")

@@ -65,7 +65,7 @@ class NFW(AbstractClosedForm):
     """A halo with density rho_s / [(r/r_s) (1 + r/r_s)^2] (Navarro, Frenk & White 1997).
 
     Phi = -4 pi G rho_s r_s^2 ln(1 + x)/x with x = r/r_s (BT08 eq. 2.67). Below x = 1/8 a series
-    replaces ln(1 + x)/x, whose derivatives would cancel; force and density are good to 1e-14 there.
+    replaces ln(1 + x)/x, whose derivatives would cancel.
 
     >>> float(NFW(rho_s=1e7, r_s=16.0).Phi_Rz(0.0, 0.0))
     -138360.1...

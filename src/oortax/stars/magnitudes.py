@@ -177,8 +177,8 @@ class Tabulated(AbstractMagnitudes):
     (0.285034, 0.285034)
     """
 
-    log_density: Float[Array, "n"] = param(constraints.real, "", "ln F at the knots, up to a constant")
     knots: tuple[float, ...] = eqx.field(static=True)
+    log_density: Float[Array, "n"] = param(constraints.real, "", "ln F at the knots, up to a constant")
 
     def __init__(self, M, log_density):
         knots = np.asarray(M, dtype=np.float64)

@@ -57,7 +57,9 @@ class Errors(AbstractParametric):
         self.pm = pm
         self.v_los = v_los
         self.v_los_jitter = v_los_jitter
-        self.parallax = 0.0 if parallax is None else parallax
+        if parallax is None:
+            parallax = 0.0
+        self.parallax = parallax
         self.parallax_zero_point = parallax_zero_point
 
     @property

@@ -1,0 +1,74 @@
+"""The observed stars as arrays."""
+
+from typing import final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from oortax.params import as_array
+
+_REQUIRED = ("l", "b", "parallax", "parallax_error", "mu_l", "mu_b", "V")
+
+
+@final
+class Catalogue(eqx.Module):
+    """N observed stars; arrays only, missing values are NaN.
+
+    Attributes
+    ----------
+    l, b : shape (N,), rad
+        Galactic coordinates, taken as exact.
+    parallax, parallax_error : shape (N,), mas
+    mu_l, mu_b, mu_l_error, mu_b_error : shape (N,), mas/yr
+        Proper motion (mu_l includes cos b).
+    mu_lb_corr : shape (N,)
+        Correlation of their errors.
+    v_los, v_los_error : shape (N,), km/s
+        Heliocentric line-of-sight velocity; NaN where not measured.
+    V, colour : shape (N,), mag
+
+    Raises ValueError if a column is missing, has another length, or holds NaN where it must not.
+    """
+
+    l: Float[Array, " N"]
+    b: Float[Array, " N"]
+    parallax: Float[Array, " N"]
+    parallax_error: Float[Array, " N"]
+    mu_l: Float[Array, " N"]
+    mu_b: Float[Array, " N"]
+    mu_l_error: Float[Array, " N"]
+    mu_b_error: Float[Array, " N"]
+    mu_lb_corr: Float[Array, " N"]
+    v_los: Float[Array, " N"]
+    v_los_error: Float[Array, " N"]
+    V: Float[Array, " N"]
+    colour: Float[Array, " N"]
+
+    def __init__(self, **columns):
+        known = tuple(self.__dataclass_fields__)
+        missing = [name for name in _REQUIRED if name not in columns]
+        if missing:
+            raise ValueError(f"Catalogue: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}")
+        N = len(columns["l"])
+        defaults = {"mu_lb_corr": 0.0, "mu_l_error": 0.0, "mu_b_error": 0.0, "v_los_error": 0.0}
+        for name in known:
+            value = columns.get(name)
+            value = np.full(N, defaults.get(name, np.nan)) if value is None else np.asarray(value)
+            if value.shape != (N,):
+                raise ValueError(f"Catalogue: column {name} has shape {value.shape}, not ({N},)")
+            if name in _REQUIRED and not np.all(np.isfinite(value)):
+                rows = np.flatnonzero(~np.isfinite(value))
+                raise ValueError(
+                    f"Catalogue: column {name} is not finite in {len(rows)} rows (first {rows[0]}); drop them"
+                )
+            setattr(self, name, as_array(value))
+
+    def __len__(self) -> int:
+        return self.l.shape[0]
+
+    @property
+    def has_v_los(self):
+        """Where v_los was measured, shape (N,)."""
+        return jnp.isfinite(self.v_los)

@@ -1,0 +1,114 @@
+"""A galaxy: one potential and the stellar populations that live in it."""
+
+from collections.abc import Mapping
+from typing import final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from numpyro.distributions import constraints
+
+from oortax.df import AbstractDF
+from oortax.params import AbstractParametric, children, param
+from oortax.potential import AbstractPotential
+from oortax.stars import AbstractMagnitudes
+from oortax.survey import Survey
+
+
+@final
+class Component(AbstractParametric):
+    """A stellar population: f(J), the absolute magnitudes of its stars, its share of all stars.
+
+    Attributes
+    ----------
+    df : AbstractDF
+        Divided by its own mass wherever it is used, so that its amplitude does not matter.
+    stars : AbstractMagnitudes
+        Distribution F(M) of absolute magnitudes.
+    weight : shape (), between 0 and 1, or None
+        Share of the Galaxy's stars; None: what the other components leave.
+    """
+
+    df: AbstractDF
+    stars: AbstractMagnitudes
+    weight: Float[Array, ""] | None = param(
+        constraints.unit_interval, "", "share of all stars", optional=True, default=None
+    )
+
+
+@final
+class Galaxy(AbstractParametric):
+    """A potential and named components; parameters only, nothing derived from them.
+
+    >>> from oortax import df, potential, stars
+    >>> disc = df.QuasiIsothermal(R_d=2.6, sigma_r0=120.0, R_sigma=8.0, H_d=0.3)
+    >>> clump = stars.Gaussian(mean=0.8, sigma=0.3)
+    >>> galaxy = Galaxy(potential.mw_potential_2014(), {"disc": Component(disc, clump)})
+    >>> galaxy.names
+    ('disc',)
+    """
+
+    potential: AbstractPotential
+    components: dict[str, Component]
+
+    def __init__(self, potential: AbstractPotential, components: Mapping[str, Component]):
+        if not isinstance(potential, AbstractPotential):
+            raise ValueError(f"Galaxy(potential={potential!r}): expected a potential")
+        if not components:
+            raise ValueError("Galaxy(components={}): at least one component is needed")
+        for name, component in components.items():
+            if not isinstance(component, Component):
+                raise ValueError(f"Galaxy(components[{name!r}]={component!r}): expected model.Component(...)")
+        without = [name for name, component in components.items() if component.weight is None]
+        if len(without) > 1:
+            raise ValueError(f"only one component may be without a weight, not {', '.join(without)}")
+        self.potential = potential
+        # JAX sorts the keys of mappings: so does everything that goes through the components in order.
+        self.components = {name: components[name] for name in sorted(components)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The components' names in the order used everywhere."""
+        return tuple(sorted(self.components))
+
+    def log_weights(self) -> Float[Array, " n"]:
+        """ln of each component's share, in the order of `names`; -inf if the others leave nothing."""
+        given = [self.components[name].weight for name in self.names]
+        total = sum(w for w in given if w is not None)
+        tiny = jnp.finfo(jnp.result_type(float)).tiny
+        if all(w is not None for w in given):
+            return jnp.log(jnp.stack(given) / total)
+        rest = jnp.asarray(1.0 - total)
+        weights = jnp.stack([rest if w is None else w for w in given])
+        return jnp.where(rest > 0.0, jnp.log(jnp.maximum(weights, tiny)), -jnp.inf)
+
+
+@final
+class Outliers(AbstractParametric):
+    """Stars that belong to no component: same places and magnitudes, other velocities.
+
+    Their density in the survey is that of all stars times an isotropic Gaussian of velocities about the
+    Galaxy's rest frame, so that they are normalised over the same selected space by construction.
+
+    Attributes
+    ----------
+    fraction : shape (), between 0 and 1
+        Share of the catalogue.
+    sigma : shape (), km/s, positive
+        Dispersion of each velocity component.
+    """
+
+    fraction: Float[Array, ""] = param(constraints.unit_interval, "", "share of the catalogue", default=0.01)
+    sigma: Float[Array, ""] = param(constraints.positive, "km/s", "velocity dispersion", default=150.0)
+
+
+@final
+class Model(AbstractParametric):
+    """Everything a fit can vary: galaxy, survey (with the Sun) and outliers, in one tree.
+
+    Paths read `potential.halo.q`, `components.thin.df.sigma_r0`, `sun.V`, `outliers.fraction`.
+    """
+
+    galaxy: Galaxy = children()
+    survey: Survey = children()
+    outliers: Outliers | None = eqx.field(default=None)

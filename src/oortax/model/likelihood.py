@@ -1,0 +1,230 @@
+"""The likelihood of a catalogue: DESIGN of one jitted function of galaxy, survey and outliers.
+
+One star: L_k = sum_i w_i int ds d^3v ... f_i(J(x, v)) F_i(M) p(obs_k | x, v, M), on the star's fixed nodes.
+Catalogue: ln L = sum_k ln L_k - N ln A with A = sum_i w_i int d^3x S_i rho_i (conditional on N), or with the
+expected number of stars (Poisson).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from oortax.df import AbstractDF
+from oortax.dynamics import FINDERS, AbstractActionFinder, circular_orbits
+from oortax.model.catalogue import Catalogue
+from oortax.model.density import DensityGrid, density_grid
+from oortax.model.galaxy import Galaxy, Outliers
+from oortax.model.nodes import Nodes, StarNodes, VolumeNodes
+from oortax.numerics.batching import chunked_map
+from oortax.potential import circular_velocity
+from oortax.survey import Survey, phase_space, position
+from oortax.types import Scalar
+
+# Stands for ln 0: smaller than any ln f of a star that any component could hold, and harmless in exp.
+_NEVER = -1e5
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Choices that are compiled in; equal settings compile once.
+
+    Attributes
+    ----------
+    form : "conditional" on the number of stars, or "poisson"
+    n_R, n_z : points of the density grid
+    refine : multiplies the velocity nodes along each axis
+    batch_size : star nodes handled at a time; bounds the memory whatever the number of stars
+    fold : fold the selection anew in every evaluation; needed where a parameter of the survey's errors or dust
+        or of a component's magnitudes is free
+    """
+
+    form: str = "conditional"
+    n_R: int = 4
+    n_z: int = 6
+    refine: int = 1
+    batch_size: int = 8192
+    fold: bool = False
+
+    def __post_init__(self):
+        if self.form not in ("conditional", "poisson"):
+            raise ValueError(f"form = {self.form!r} must be 'conditional' or 'poisson'")
+        for name, least in (("n_R", 2), ("n_z", 2), ("refine", 1), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
+
+
+class Derived(NamedTuple):
+    """What follows from the parameters, built once per evaluation and outside every loop over stars."""
+
+    finder: AbstractActionFinder
+    dfs: tuple[AbstractDF, ...]
+    log_amplitudes: Float[Array, " k"]
+    grid: DensityGrid
+    v_c0: Scalar
+
+
+FinderLike = str | Callable[[Any], AbstractActionFinder]
+
+
+def _finder(finder: FinderLike) -> Callable[[Any], AbstractActionFinder]:
+    if callable(finder):
+        return finder
+    if finder not in FINDERS:
+        raise ValueError(f"finder = {finder!r} is not one of {', '.join(FINDERS)}")
+    return FINDERS[finder]
+
+
+def derive(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, settings: Settings) -> Derived:
+    """Circular orbits, action finder, bound DFs and density grid of one set of parameters."""
+    potential = galaxy.potential
+    built = _finder(finder)(potential)
+    orbits = circular_orbits(potential)
+    dfs = tuple(galaxy.components[name].df.bind(orbits) for name in galaxy.names)
+    log_masses = jnp.log(jnp.stack([f.mass() for f in dfs]))
+    grid = density_grid(
+        dfs, potential, built, nodes.box, n_R=settings.n_R, n_z=settings.n_z, refine=settings.refine
+    )
+    v_c0 = circular_velocity(potential, survey.sun.R0)
+    return Derived(built, dfs, galaxy.log_weights() - log_masses, grid, v_c0)
+
+
+def log_normalisation(
+    galaxy: Galaxy, survey: Survey, volume: VolumeNodes, derived: Derived, *, fold: bool = False
+) -> Scalar:
+    """ln A, A = sum_i w_i int d^3x S_i(x) rho_i(x): the share of all stars that the survey would list."""
+    names = galaxy.names
+    place = jax.vmap(lambda l, b, s: position(survey.sun, l, b, s))(volume.l, volume.b, volume.s)
+    log_rho = jax.vmap(lambda x: derived.grid.log_rho(jnp.hypot(x[0], x[1]), x[2]))(place)
+    if fold:
+        selection = [
+            jax.vmap(lambda l, b, s, n=name: survey.folded(galaxy.components[n].stars, l, b, s))(
+                volume.l, volume.b, volume.s
+            )
+            for name in names
+        ]
+    else:
+        selection = [volume.selection[name] for name in names]
+    counts = jnp.stack(selection, axis=1) * jnp.exp(log_rho + derived.log_amplitudes) * volume.w[:, None]
+    return jnp.log(jnp.sum(counts))
+
+
+def _log_magnitudes(galaxy: Galaxy, survey: Survey, node: StarNodes):
+    """ln F_i(M) of every component at a node's distance."""
+    M = node.V - 5.0 * jnp.log10(100.0 * node.s) - survey.dust(node.l, node.b, node.s)
+    return jnp.stack([galaxy.components[name].stars.log_F(M) for name in galaxy.names])
+
+
+def _log_sum(terms):
+    """ln sum exp, with vanishing terms kept finite so that no derivative is NaN."""
+    return jax.nn.logsumexp(jnp.maximum(terms, _NEVER))
+
+
+def _node_term(
+    galaxy: Galaxy, survey: Survey, outliers: Outliers | None, derived: Derived, node: StarNodes
+) -> Scalar:
+    """ln of one node's contribution to its star's likelihood."""
+    x, v = phase_space(
+        survey.sun, derived.v_c0, node.l, node.b, node.s, node.mu_l, node.mu_b, node.v_los
+    )
+    log_F = _log_magnitudes(galaxy, survey, node)
+    J = derived.finder.actions(x, v)
+    log_f = jnp.stack([f.log_f(J) for f in derived.dfs])
+    regular = _log_sum(derived.log_amplitudes + log_f + log_F)
+    if outliers is None:
+        return node.log_w + regular
+    log_rho = derived.grid.log_rho(jnp.hypot(x[0], x[1]), x[2])
+    log_gauss = -0.5 * (v @ v) / outliers.sigma**2 - 1.5 * jnp.log(2.0 * jnp.pi * outliers.sigma**2)
+    other = _log_sum(derived.log_amplitudes + log_rho + log_F) + log_gauss
+    return node.log_w + jnp.logaddexp(
+        jnp.log1p(-outliers.fraction) + regular, jnp.log(outliers.fraction) + other
+    )
+
+
+class PerStar(NamedTuple):
+    """ln L_k of every star (without the normalisation) and its effective number of nodes, shape (N,)."""
+
+    log_L: Float[Array, " N"]
+    ess: Float[Array, " N"]
+
+
+def _per_star(galaxy, survey, outliers, derived, nodes: Nodes, N: int, batch_size: int) -> PerStar:
+    stars = nodes.stars
+    terms = chunked_map(
+        lambda node: _node_term(galaxy, survey, outliers, derived, node), stars, batch_size
+    )
+    peak = jax.lax.stop_gradient(jax.ops.segment_max(terms, stars.star, N, indices_are_sorted=True))
+    values = jnp.exp(terms - peak[stars.star])
+    total = jax.ops.segment_sum(values, stars.star, N, indices_are_sorted=True)
+    squares = jax.ops.segment_sum(values**2, stars.star, N, indices_are_sorted=True)
+    log_L = peak + jnp.log(total)
+    return PerStar(jnp.where(log_L < 0.5 * _NEVER, -jnp.inf, log_L), total**2 / squares)
+
+
+def per_star(
+    galaxy: Galaxy,
+    survey: Survey,
+    catalogue: Catalogue,
+    nodes: Nodes,
+    *,
+    outliers: Outliers | None = None,
+    finder: FinderLike = "StaeckelFudge",
+    settings: Settings | None = None,
+) -> PerStar:
+    """ln L_k - ln A of every star, and its effective number of nodes.
+
+    The second is (sum t)^2 / sum t^2 over the terms of a star's quadrature: near 1 if one node carries it.
+    """
+    settings = Settings() if settings is None else settings
+    derived = derive(galaxy, survey, nodes, finder, settings)
+    log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
+    stars = _per_star(galaxy, survey, outliers, derived, nodes, len(catalogue), settings.batch_size)
+    return PerStar(stars.log_L - log_A, stars.ess)
+
+
+def log_likelihood(
+    galaxy: Galaxy,
+    survey: Survey,
+    catalogue: Catalogue,
+    nodes: Nodes,
+    *,
+    outliers: Outliers | None = None,
+    finder: FinderLike = "StaeckelFudge",
+    settings: Settings | None = None,
+    log_number: Any = None,
+) -> Scalar:
+    """ln L of a catalogue; traceable, differentiable in every parameter of galaxy, survey and outliers.
+
+    Parameters
+    ----------
+    nodes : Nodes
+        From `make_nodes` with the same catalogue and survey; constants of the fit.
+    finder : str or callable
+        Name in `dynamics.FINDERS`, or a function potential -> action finder; the same for the stars and for the
+        normalisation.
+    log_number : scalar
+        For the Poisson form: ln of the number of stars of all components in the whole Galaxy.
+
+    Accuracy: that of the nodes; `diagnose` measures it. Cost: one action evaluation per star node and per
+    velocity node, linear in the number of stars; memory is bounded by `settings.batch_size`.
+    """
+    settings = Settings() if settings is None else settings
+    derived = derive(galaxy, survey, nodes, finder, settings)
+    log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
+    N = len(catalogue)
+    stars = _per_star(galaxy, survey, outliers, derived, nodes, N, settings.batch_size)
+    conditional = jnp.sum(stars.log_L) - N * log_A
+    if settings.form == "conditional":
+        return conditional
+    if log_number is None:
+        raise ValueError("the Poisson form needs log_number, ln of the number of stars in the Galaxy")
+    log_expected = log_number + log_A
+    if outliers is not None:
+        log_expected = log_expected - jnp.log1p(-outliers.fraction)
+    return conditional + N * log_expected - jnp.exp(log_expected)
+
+
+log_likelihood.per_star = per_star  # type: ignore[attr-defined]
