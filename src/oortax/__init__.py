@@ -7,9 +7,46 @@
 220.0
 """
 
-from oortax import constants, dynamics, df, inference, io, model, params, plots, potential, results, stars, survey
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oortax import (
+        constants,
+        data,
+        df,
+        dynamics,
+        inference,
+        io,
+        model,
+        numerics,
+        params,
+        plots,
+        potential,
+        results,
+        stars,
+        survey,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "constants",
+    "data",
+    "df",
+    "dynamics",
+    "enable_x64",
+    "inference",
+    "io",
+    "model",
+    "numerics",
+    "params",
+    "plots",
+    "potential",
+    "results",
+    "stars",
+    "survey",
+]
 
 
 def enable_x64() -> None:
@@ -22,18 +59,12 @@ def enable_x64() -> None:
     jax.config.update("jax_enable_x64", True)
 
 
-__all__ = [
-    "constants",
-    "df",
-    "dynamics",
-    "enable_x64",
-    "inference",
-    "io",
-    "model",
-    "params",
-    "plots",
-    "potential",
-    "results",
-    "stars",
-    "survey",
-]
+def __getattr__(name: str) -> Any:
+    """Import a subpackage when it is first used, so that `oortax --help` need not wait for JAX."""
+    if name in __all__:
+        return importlib.import_module(f"oortax.{name}")
+    raise AttributeError(f"module 'oortax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -46,7 +46,9 @@ def build_posterior(problem: Problem) -> inference.Posterior:
     """The posterior of a problem's free parameters."""
     options = problem.config.inference
     catalogue = catalogue_of(problem)
-    nodes = model.make_nodes(catalogue, problem.model.survey, options.nodes_per_star, seed=options.seed)
+    nodes = model.make_nodes(
+        catalogue, problem.model.galaxy, problem.model.survey, options.nodes_per_star, seed=options.seed
+    )
     log_likelihood = LogLikelihood(
         options.finder, options.likelihood, tuple(sorted(options.settings.items()))
     )

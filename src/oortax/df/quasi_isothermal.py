@@ -10,7 +10,6 @@ from numpyro.distributions import constraints
 from oortax.df.base import AbstractDF, needs_circular_orbits, where_bound
 from oortax.df.simplex import mean_exponential
 from oortax.df.velocity import VelocityRule, disc_rule
-from oortax.dynamics.circular import ring
 from oortax.params import param
 from oortax.potential import AbstractPotential
 from oortax.types import Actions, Scalar
@@ -143,24 +142,18 @@ class BoundQuasiIsothermal(AbstractDF):
 
     def velocity_rule(self, potential: AbstractPotential, R, z, refine: int = 1) -> VelocityRule:
         """Quadrature about the mean rotation, scaled to the disc's dispersions at R."""
+        del potential, z
         f = self.disc
-        orbit = ring(potential, R)
-        v_c = jnp.sqrt(R * orbit.Phi_R)
-        epicycle2 = 0.25 * (3.0 + R * orbit.Phi_RR / orbit.Phi_R)
-        sigma_R = 1.1 * f.sigma_r0 * jnp.exp(-R / f.R_sigma)
-        sigma_z = 1.1 * jnp.sqrt(2.0 * orbit.Phi_zz) * f.H_d
+        # Scales need no precision: the orbits at hand save second derivatives of Phi.
+        orbit = self.circular_orbits.near(R)
+        v_c = orbit.Omega * orbit.R
+        epicycle2 = (0.5 * orbit.kappa / orbit.Omega) ** 2
+        sigma_R = f.sigma_r0 * jnp.exp(-R / f.R_sigma)
+        sigma_z = jnp.sqrt(2.0) * orbit.nu * f.H_d
         sigma_phi = sigma_R * jnp.sqrt(epicycle2)
         drift = 0.5 * sigma_R**2 / v_c * (R / f.R_d + 2.0 * R / f.R_sigma - 1.0 + epicycle2)
         drift = jnp.minimum(drift, 1.5 * sigma_phi)
-        return disc_rule(
-            sigma_R,
-            sigma_z,
-            sigma_phi,
-            v_c - drift,
-            n_speed=6 * refine,
-            n_angle=4 * refine,
-            n_phi=12 * refine,
-        )
+        return disc_rule(sigma_R, sigma_z, sigma_phi, v_c - drift, spacing=1.2 / refine)
 
     def mass(self) -> Scalar:
         r"""(2 pi)^3 times the integral of f over the actions, both senses of rotation.

@@ -25,6 +25,6 @@ def require_float64(name: str, *arrays) -> None:
     for array in arrays:
         if jnp.result_type(array) != jnp.float64:
             raise ValueError(
-                f"{name} needs float64 but was given {jnp.result_type(array)}: call oortax.enable_x64() before "
+                f"{name} needs float64, got {jnp.result_type(array)}: call oortax.enable_x64() before "
                 "making arrays"
             )

@@ -5,10 +5,10 @@ from typing import NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jaxtyping import Array, Float
 
-from oortax.numerics.spline import UniformSpline
+from oortax.numerics.spline import hermite, with_slopes
 from oortax.potential.base import AbstractPotential
 
 
@@ -46,15 +46,6 @@ def ring(potential: AbstractPotential, R) -> _Ring:
     return _Ring(Phi, Phi_R, Phi_RR, Phi_zz)
 
 
-def _newton_radius(potential: AbstractPotential, log_L, log_R):
-    """One Newton step for ln R_c of the orbit with ln L = ln sqrt(R^3 dPhi/dR)."""
-    R = jnp.exp(log_R)
-    orbit = ring(potential, R)
-    mismatch = 0.5 * (3.0 * log_R + jnp.log(orbit.Phi_R)) - log_L
-    slope = 0.5 * (3.0 + R * orbit.Phi_RR / orbit.Phi_R)
-    return log_R - mismatch / slope
-
-
 @final
 class CircularOrbits(eqx.Module):
     """Circular orbits of one potential, tabulated in ln L (build with `circular_orbits`).
@@ -63,12 +54,18 @@ class CircularOrbits(eqx.Module):
     likelihood evaluation, so that derivatives with respect to the potential flow through it.
     """
 
-    spline: UniformSpline
+    log_L: Float[Array, " n"]
+    table: Float[Array, "n 8"]
 
     def at(self, L) -> CircularOrbit:
         """The circular orbit with angular momentum L >= 0 (kpc km/s); clipped to the table's ends."""
-        tiny = jnp.finfo(self.spline.table.dtype).tiny
-        return CircularOrbit(*jnp.exp(self.spline(jnp.log(jnp.maximum(L, tiny)))))
+        tiny = jnp.finfo(self.table.dtype).tiny
+        log_L = jnp.log(jnp.maximum(L, tiny))
+        return CircularOrbit(*jnp.exp(hermite(self.log_L, self.table, log_L)))
+
+    def near(self, R) -> CircularOrbit:
+        """The circular orbit of radius R (kpc), approximately: ln L is interpolated linearly in ln R."""
+        return self.at(jnp.exp(jnp.interp(jnp.log(R), self.table[:, 0], self.log_L)))
 
 
 def circular_orbits(
@@ -77,8 +74,9 @@ def circular_orbits(
     """Tabulate R_c, Omega, kappa and nu against ln L between two radii (kpc).
 
     Omega^2 = Phi_R/R, kappa^2 = Phi_RR + 3 Phi_R/R, nu^2 = Phi_zz in the plane (Binney & Tremaine
-    2008, eqs. 3.79-3.80). Accuracy at the default n: 1e-6 relative in a galaxy-like potential.
-    Differentiable in the potential's parameters by one implicit Newton step.
+    2008, eqs. 3.79-3.80), on rings spaced evenly in ln R and joined by cubic splines. Accuracy at the default
+    n: 1e-6 relative in a galaxy-like potential. Differentiable in the potential's parameters: the knots in ln L
+    move with them.
 
     >>> from oortax import potential
     >>> orbits = circular_orbits(potential.mw_potential_2014())
@@ -87,21 +85,16 @@ def circular_orbits(
     """
     if not 0.0 < R_min < R_max:
         raise ValueError(f"circular_orbits needs 0 < R_min < R_max, got {R_min} and {R_max} kpc")
-    log_R = jnp.linspace(jnp.log(R_min), jnp.log(R_max), n)
-    on_grid = jax.vmap(lambda s: ring(potential, jnp.exp(s)))(log_R)
-    log_L_grid = 0.5 * (3.0 * log_R + jnp.log(on_grid.Phi_R))
-    log_L = jnp.linspace(log_L_grid[0], log_L_grid[-1], n)
-    start = lax.stop_gradient(jnp.interp(log_L, log_L_grid, log_R))
+    log_R = jnp.linspace(np.log(R_min), np.log(R_max), n)
 
-    def solve(log_L, start):
-        for _ in range(3):
-            start = lax.stop_gradient(_newton_radius(potential, log_L, start))
-        log_R = _newton_radius(potential, log_L, start)
+    def at_radius(log_R):
         R = jnp.exp(log_R)
         orbit = ring(potential, R)
         Omega2 = orbit.Phi_R / R
         squares = jnp.stack([R * R, Omega2, orbit.Phi_RR + 3.0 * Omega2, orbit.Phi_zz])
-        return 0.5 * jnp.log(squares)
+        log_L = 0.5 * (3.0 * log_R + jnp.log(orbit.Phi_R))
+        dlog_L = 0.5 * (3.0 + R * orbit.Phi_RR / orbit.Phi_R)
+        return log_L, dlog_L, 0.5 * jnp.log(squares)
 
-    values = jax.vmap(solve)(log_L, start)
-    return CircularOrbits(UniformSpline.through(log_L[0], log_L[-1], values))
+    log_L, dlog_L, values = jax.vmap(at_radius)(log_R)
+    return CircularOrbits(log_L, with_slopes(values, dlog_L * (log_R[1] - log_R[0])))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from oortax.dynamics.circular import ring
-from oortax.numerics.spline import slope_matrix
+from oortax.numerics.spline import hermite, with_slopes
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar
 
@@ -58,19 +58,7 @@ class FocalDistance(eqx.Module):
 
     def __call__(self, E, L_z) -> Scalar:
         """Delta^2 (kpc^2) at energy E ((km/s)^2) and angular momentum L_z (kpc km/s)."""
-        n = self.E.shape[0]
-        # Comparing with all knots vectorises; a binary search does not.
-        i = jnp.clip(jnp.sum(E > self.E) - 1, 0, n - 2)
-        E_low, E_high = self.E[i], self.E[i + 1]
-        h = E_high - E_low
-        t = jnp.clip((E - E_low) / h, 0.0, 1.0)
-        s = 1.0 - t
-        low, high = self.table[i], self.table[i + 1]
-        row = (
-            s * s * (1.0 + 2.0 * t) * low[:6]
-            + t * t * (3.0 - 2.0 * t) * high[:6]
-            + t * s * h * (s * low[6:] - t * high[6:])
-        )
+        row = hermite(self.E, self.table, E)
         k = jnp.clip(jnp.abs(L_z) / row[5], 0.0, 1.0)
         return row[0] + k * (row[1] + k * (row[2] + k * (row[3] + k * row[4])))
 
@@ -92,7 +80,7 @@ def focal_distance(
             s2 = 1.0 - k * k
             sine = 0.15 * jnp.sqrt(s2) * (1.0 + s2)
             Delta2 = local_focal_distance2(potential, R * jnp.sqrt(1.0 - sine**2), R * sine)
-            floor = 1e-3 * R * R
+            floor = 1e-5 * R * R
             return 0.5 * (Delta2 + jnp.sqrt(Delta2**2 + floor**2))
 
         Delta2 = jax.vmap(at_k)(jnp.asarray(_K_NODES, dtype=R.dtype))
@@ -101,5 +89,4 @@ def focal_distance(
 
     E, dE_dlog_R, rows = jax.vmap(at_radius)(log_R)
     step = (log_R[-1] - log_R[0]) / (n - 1)
-    slopes = jnp.asarray(slope_matrix(n), dtype=rows.dtype) @ rows / step
-    return FocalDistance(E, jnp.concatenate([rows, slopes / dE_dlog_R[:, None]], axis=1))
+    return FocalDistance(E, with_slopes(rows, dE_dlog_R * step))

@@ -49,7 +49,7 @@ def spheroidal(potential: AbstractPotential, focal: FocalDistance, x: Vec3, v: V
     rho2 = jnp.maximum(rho2, 1e-12 * (R2 + z2 + Delta2))
     sin2_v = jnp.where(outside, R2 / jnp.where(outside, rho2, 1.0), 0.5 * (root - A) / Delta2)
     sin2_v = jnp.clip(sin2_v, 1e-12, 1.0)
-    cos2_v = z2 / (rho2 + Delta2)
+    cos2_v = jnp.minimum(z2 / (rho2 + Delta2), 1.0 - 1e-12)
     # p_u = rho' . v with R v_R = x . v in the plane, which stays finite on the axis.
     R_vR = x[0] * v[0] + x[1] * v[1]
     cosh = jnp.sqrt(rho2 + Delta2)

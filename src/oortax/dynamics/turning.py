@@ -11,8 +11,11 @@ from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, vertical_kine
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar
 
-_STEPS = 6
+_STEPS = 7
 _TINY = 1e-30
+# Limits that keep a star of L_z = 0, which meets no barrier, off the axis; J changes by some 1e-4 of itself.
+_FARTHEST = 1e4
+_STEEPEST = 1.0 - 1e-9
 
 
 class Ends(NamedTuple):
@@ -46,8 +49,19 @@ def _barrier(potential, star: Spheroidal, w):
     Phi = potential.Phi_of_squares(q * star.sin2_v, (q + star.Delta2) * star.cos2_v)
     linear = star.I_u + star.Delta2 * star.sin2_v * Phi
     kinetic = jnp.maximum(star.E - Phi, 0.0)
-    root = jnp.sqrt(linear * linear + 2.0 * star.L_z**2 * star.Delta2 * kinetic)
-    return jnp.sqrt(2.0 * kinetic / jnp.maximum(linear + root, _TINY))
+    centrifugal = star.L_z**2 * star.Delta2
+    root = jnp.sqrt(linear * linear + 2.0 * centrifugal * kinetic)
+    # Between the foci (linear < 0) only L_z keeps the star off the axis; this form does not cancel.
+    between = linear < 0.0
+    top = jnp.where(between, root - linear, 2.0 * kinetic)
+    return jnp.sqrt(top / jnp.maximum(jnp.where(between, centrifugal, linear + root), _TINY))
+
+
+def _ceiling(star: Spheroidal, value, y):
+    """The largest cos^2 v if the force in v ended at y, where p_v^2 sin^2 v / 2 = value: an upper bound."""
+    half_L2 = 0.5 * star.L_z**2
+    kinetic = jnp.maximum((value + half_L2) / (1.0 - y), _TINY)
+    return jnp.maximum(1.0 - half_L2 / kinetic, y)
 
 
 def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
@@ -73,26 +87,30 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
     value, slope, curvature = _parabola(vertical, y_0)
     value, slope = jnp.maximum(value, 0.0), -jnp.maximum(-slope, 1e-9 * (jnp.abs(value) + jnp.abs(curvature)))
     root = jnp.sqrt(jnp.maximum(slope * slope - 2.0 * value * curvature, 0.25 * slope * slope))
-    y = jnp.minimum(y_0 + 2.0 * value / (root - slope), 0.5 * (1.0 + y_0))
+    y = jnp.minimum(y_0 + 2.0 * value / (root - slope), _ceiling(star, value, y_0))
+    y = jnp.clip(y, y_0, jnp.maximum(_STEEPEST, y_0))
     fall = -slope
 
     def step(_, state):
         w_apo, w_peri, y, _ = state
         value, slope = _value_slope(radial, w_apo)
         new_apo = jnp.clip(w_apo - value / jnp.maximum(slope, flat), 0.3 * w_apo, w_0)
-        # Newton in 1/rho^2, in which the centrifugal barrier is linear; from far inside, the barrier's own root.
+        # Newton in 1/rho^2, in which the centrifugal barrier is linear; from far inside, the barrier itself.
         value, slope = _value_slope(radial, w_peri)
         ratio = 1.0 - 2.0 * value / (w_peri * jnp.minimum(slope, -flat))
         at_barrier = _barrier(potential, star, w_peri)
+        # Where even the barrier hardly moves, the distance is doubled.
         far = (value > 0.0) & ((slope >= 0.0) | (ratio > 2.0))
-        new_peri = jnp.where(far, at_barrier, w_peri * jnp.sqrt(jnp.clip(ratio, 0.04, 2.0)))
-        new_peri = jnp.clip(new_peri, w_0, 10.0 * w_peri)
+        leap = jnp.maximum(at_barrier, w_peri * jnp.sqrt(jnp.clip(ratio, 2.0, 4.0)))
+        new_peri = jnp.where(far, leap, w_peri * jnp.sqrt(jnp.clip(ratio, 0.04, 2.0)))
+        new_peri = jnp.clip(new_peri, w_0, _FARTHEST * w_0)
         # In cos v, not its square: beyond a thin disc the motion is nearly linear in |z|.
         value, slope = _value_slope(vertical, y)
         shift = 0.5 * value / jnp.maximum(-slope, 1e-9 * fall)
-        new_y = y + 2.0 * shift + shift * shift / jnp.maximum(y, _TINY)
-        new_y = jnp.clip(new_y, y_0, 0.25 * y + 0.75)
-        residual = jnp.abs(new_apo - w_apo) / w_0 + jnp.abs(new_peri / w_peri - 1.0) + jnp.abs(new_y - y)
+        new_y = y + 2.0 * shift + shift * shift / jnp.maximum(y, jnp.abs(shift) + _TINY)
+        new_y = jnp.where(value > 0.0, jnp.minimum(new_y, _ceiling(star, value, y)), new_y)
+        new_y = jnp.clip(new_y, y_0, jnp.maximum(_STEEPEST, y_0))
+        residual = jnp.abs(new_apo / w_apo - 1.0) + jnp.abs(new_peri / w_peri - 1.0) + jnp.abs(new_y - y)
         return new_apo, new_peri, new_y, residual
 
     state = lax.fori_loop(0, _STEPS, step, (w_apo, w_peri, y, jnp.ones_like(y)))

@@ -1,6 +1,6 @@
 """ln rho(R, z) of every component over the surveyed volume, from a small grid of velocity integrals."""
 
-from typing import final
+from typing import NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from oortax.df import AbstractDF, log_density
-from oortax.dynamics import AbstractActionFinder
+from oortax.df import AbstractDF
 from oortax.model.nodes import Box
 from oortax.potential import AbstractPotential
 
@@ -52,25 +51,44 @@ class DensityGrid(eqx.Module):
         return jnp.einsum("kij,i,j->k", self.coefficients, T_R, T_z)
 
 
-def density_grid(
-    dfs: tuple[AbstractDF, ...],
-    potential: AbstractPotential,
-    finder: AbstractActionFinder,
-    box: Box,
-    *,
-    n_R: int = 4,
-    n_z: int = 6,
-    refine: int = 1,
-) -> DensityGrid:
-    """Integrate every (bound) DF over velocity on an n_R x n_z grid of Chebyshev points."""
-    x, to_R = _chebyshev(n_R)
-    y, to_z = _chebyshev(n_z)
+class VelocityNodes(NamedTuple):
+    """Phase-space nodes of one component's grid: shapes (p, n, 3), (p, n, 3) and weights (p, n)."""
+
+    x: Float[Array, "p n 3"]
+    v: Float[Array, "p n 3"]
+    w: Float[Array, "p n"]
+
+
+def velocity_nodes(
+    f: AbstractDF, potential: AbstractPotential, box: Box, *, n_R: int = 4, n_z: int = 5, refine: int = 1
+) -> VelocityNodes:
+    """Where a (bound) DF must be known to fill an n_R x n_z grid of Chebyshev points."""
+    x, _ = _chebyshev(n_R)
+    y, _ = _chebyshev(n_z)
     R = 0.5 * (box.R_min + box.R_max) + 0.5 * (box.R_max - box.R_min) * x
     z = 0.5 * box.z_max * (y + 1.0)
     R, z = (jnp.asarray(a.ravel()) for a in np.meshgrid(R, z, indexing="ij"))
+    velocities, weights = jax.vmap(lambda R, z: f.velocity_rule(potential, R, z, refine))(R, z)
+    places = jnp.stack([R, jnp.zeros_like(R), z], axis=-1)
+    return VelocityNodes(jnp.broadcast_to(places[:, None], velocities.shape), velocities, weights)
 
-    def values(f):
-        return jax.vmap(lambda R, z: log_density(f, potential, finder, R, z, refine))(R, z)
 
-    log_rho = jnp.stack([values(f).reshape(n_R, n_z) for f in dfs])
+def density_grid(
+    dfs: tuple[AbstractDF, ...],
+    nodes: tuple[VelocityNodes, ...],
+    actions: tuple[Float[Array, "p n 3"], ...],
+    box: Box,
+    *,
+    n_R: int = 4,
+    n_z: int = 5,
+) -> DensityGrid:
+    """Integrate every (bound) DF over velocity, given the actions at its nodes."""
+    _, to_R = _chebyshev(n_R)
+    _, to_z = _chebyshev(n_z)
+    log_rho = jnp.stack(
+        [
+            jax.nn.logsumexp(jax.vmap(jax.vmap(f.log_f))(J), b=node.w, axis=1).reshape(n_R, n_z)
+            for f, node, J in zip(dfs, nodes, actions, strict=True)
+        ]
+    )
     return DensityGrid(jnp.einsum("kij,ai,bj->kab", log_rho, to_R, to_z), box)

@@ -1,4 +1,4 @@
-"""The likelihood of a catalogue: DESIGN of one jitted function of galaxy, survey and outliers.
+"""The likelihood of a catalogue: one jitted function of galaxy, survey and outliers.
 
 One star: L_k = sum_i w_i int ds d^3v ... f_i(J(x, v)) F_i(M) p(obs_k | x, v, M), on the star's fixed nodes.
 Catalogue: ln L = sum_k ln L_k - N ln A with A = sum_i w_i int d^3x S_i rho_i (conditional on N), or with the
@@ -7,16 +7,18 @@ expected number of stars (Poisson).
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from oortax.df import AbstractDF
 from oortax.dynamics import FINDERS, AbstractActionFinder, circular_orbits
 from oortax.model.catalogue import Catalogue
-from oortax.model.density import DensityGrid, density_grid
+from oortax.model.density import DensityGrid, density_grid, velocity_nodes
 from oortax.model.galaxy import Galaxy, Outliers
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes
 from oortax.numerics.batching import chunked_map
@@ -44,9 +46,9 @@ class Settings:
 
     form: str = "conditional"
     n_R: int = 4
-    n_z: int = 6
+    n_z: int = 5
     refine: int = 1
-    batch_size: int = 8192
+    batch_size: int = 2048
     fold: bool = False
 
     def __post_init__(self):
@@ -58,13 +60,18 @@ class Settings:
 
 
 class Derived(NamedTuple):
-    """What follows from the parameters, built once per evaluation and outside every loop over stars."""
+    """What follows from the parameters, computed once per evaluation.
 
-    finder: AbstractActionFinder
+    Bound DFs, ln of each component's weight over its mass, the density grid, and the phase-space points of the
+    star nodes with their actions.
+    """
+
     dfs: tuple[AbstractDF, ...]
     log_amplitudes: Float[Array, " k"]
     grid: DensityGrid
-    v_c0: Scalar
+    x: Float[Array, "n 3"]
+    v: Float[Array, "n 3"]
+    J: Float[Array, "n 3"]
 
 
 FinderLike = str | Callable[[Any], AbstractActionFinder]
@@ -79,17 +86,33 @@ def _finder(finder: FinderLike) -> Callable[[Any], AbstractActionFinder]:
 
 
 def derive(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, settings: Settings) -> Derived:
-    """Circular orbits, action finder, bound DFs and density grid of one set of parameters."""
+    """Everything that follows from one set of parameters and the nodes.
+
+    The velocity nodes of all components and the star nodes go through the action finder in one list: it is
+    traced and compiled once.
+    """
     potential = galaxy.potential
-    built = _finder(finder)(potential)
-    orbits = circular_orbits(potential)
+    # Barriers keep XLA from copying a table's computation into every loop that reads the table.
+    orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), _finder(finder)(potential)))
     dfs = tuple(galaxy.components[name].df.bind(orbits) for name in galaxy.names)
-    log_masses = jnp.log(jnp.stack([f.mass() for f in dfs]))
-    grid = density_grid(
-        dfs, potential, built, nodes.box, n_R=settings.n_R, n_z=settings.n_z, refine=settings.refine
-    )
+    shape = {"n_R": settings.n_R, "n_z": settings.n_z}
+    fields = tuple(velocity_nodes(f, potential, nodes.box, refine=settings.refine, **shape) for f in dfs)
     v_c0 = circular_velocity(potential, survey.sun.R0)
-    return Derived(built, dfs, galaxy.log_weights() - log_masses, grid, v_c0)
+    stars = nodes.stars
+    x, v = jax.vmap(partial(phase_space, survey.sun, v_c0))(
+        stars.l, stars.b, stars.s, stars.mu_l, stars.mu_b, stars.v_los
+    )
+    places = jnp.concatenate([field.x.reshape(-1, 3) for field in fields] + [x])
+    speeds = jnp.concatenate([field.v.reshape(-1, 3) for field in fields] + [v])
+    places, speeds = jax.lax.optimization_barrier((places, speeds))
+    J = chunked_map(lambda point: built.actions(*point), (places, speeds), settings.batch_size)
+    J = jax.lax.optimization_barrier(J)
+    ends = np.cumsum([field.w.size for field in fields])
+    parts = jnp.split(J, ends)
+    actions = tuple(part.reshape(field.x.shape) for part, field in zip(parts, fields, strict=False))
+    grid = density_grid(dfs, fields, actions, nodes.box, **shape)
+    log_masses = jnp.log(jnp.stack([f.mass() for f in dfs]))
+    return Derived(dfs, galaxy.log_weights() - log_masses, grid, x, v, parts[-1])
 
 
 def log_normalisation(
@@ -124,14 +147,10 @@ def _log_sum(terms):
 
 
 def _node_term(
-    galaxy: Galaxy, survey: Survey, outliers: Outliers | None, derived: Derived, node: StarNodes
+    galaxy: Galaxy, survey: Survey, outliers: Outliers | None, derived: Derived, node: StarNodes, x, v, J
 ) -> Scalar:
     """ln of one node's contribution to its star's likelihood."""
-    x, v = phase_space(
-        survey.sun, derived.v_c0, node.l, node.b, node.s, node.mu_l, node.mu_b, node.v_los
-    )
     log_F = _log_magnitudes(galaxy, survey, node)
-    J = derived.finder.actions(x, v)
     log_f = jnp.stack([f.log_f(J) for f in derived.dfs])
     regular = _log_sum(derived.log_amplitudes + log_f + log_F)
     if outliers is None:
@@ -151,10 +170,10 @@ class PerStar(NamedTuple):
     ess: Float[Array, " N"]
 
 
-def _per_star(galaxy, survey, outliers, derived, nodes: Nodes, N: int, batch_size: int) -> PerStar:
+def _per_star(galaxy, survey, outliers, derived: Derived, nodes: Nodes, N: int) -> PerStar:
     stars = nodes.stars
-    terms = chunked_map(
-        lambda node: _node_term(galaxy, survey, outliers, derived, node), stars, batch_size
+    terms = jax.vmap(partial(_node_term, galaxy, survey, outliers, derived))(
+        stars, derived.x, derived.v, derived.J
     )
     peak = jax.lax.stop_gradient(jax.ops.segment_max(terms, stars.star, N, indices_are_sorted=True))
     values = jnp.exp(terms - peak[stars.star])
@@ -181,7 +200,7 @@ def per_star(
     settings = Settings() if settings is None else settings
     derived = derive(galaxy, survey, nodes, finder, settings)
     log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
-    stars = _per_star(galaxy, survey, outliers, derived, nodes, len(catalogue), settings.batch_size)
+    stars = _per_star(galaxy, survey, outliers, derived, nodes, len(catalogue))
     return PerStar(stars.log_L - log_A, stars.ess)
 
 
@@ -215,7 +234,7 @@ def log_likelihood(
     derived = derive(galaxy, survey, nodes, finder, settings)
     log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
     N = len(catalogue)
-    stars = _per_star(galaxy, survey, outliers, derived, nodes, N, settings.batch_size)
+    stars = _per_star(galaxy, survey, outliers, derived, nodes, N)
     conditional = jnp.sum(stars.log_L) - N * log_A
     if settings.form == "conditional":
         return conditional

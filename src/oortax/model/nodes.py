@@ -182,9 +182,7 @@ def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int) -> VolumeNodes:
     selection = {}
     for name in galaxy.names:
         folded = jax.jit(
-            lambda stars, l, b, s: jax.lax.map(
-                lambda q: survey.folded(stars, *q), (l, b, s), batch_size=1024
-            )
+            lambda stars, l, b, s: jax.lax.map(lambda q: survey.folded(stars, *q), (l, b, s), batch_size=1024)
         )
         selection[name] = folded(galaxy.components[name].stars, *arrays.values())
     largest = max(float(jnp.max(values)) for values in selection.values())
@@ -222,4 +220,4 @@ def _box(survey: Survey, stars: StarNodes, volume: VolumeNodes) -> Box:
     x = np.asarray(place(volume.l, volume.b, volume.s))[matters]
     R, z = np.hypot(x[:, 0], x[:, 1]), np.abs(x[:, 2])
     margin = 0.02 * (R.max() - R.min() + z.max())
-    return Box(max(float(R.min()) - margin, 0.01), float(R.max()) + margin, float(z.max()) + margin)
+    return Box(max(float(R.min() - margin), 0.01), float(R.max() + margin), float(z.max() + margin))

@@ -76,3 +76,31 @@ class UniformSpline(eqx.Module):
             + t * t * (3.0 - 2.0 * t) * high[:k]
             + t * s * (s * low[k:] - t * high[k:])
         )
+
+
+def with_slopes(values: Float[Array, "n k"], step: Float[Array, " n"]) -> Float[Array, "n 2k"]:
+    """Table for `hermite`: values on knots that are even in some variable t, and their slopes in x.
+
+    `step` is dx/dt times the spacing in t at each knot; the slopes are those of the cubic spline in t.
+    """
+    slopes = jnp.asarray(slope_matrix(values.shape[0]), dtype=values.dtype) @ values
+    return jnp.concatenate([values, slopes / step[:, None]], axis=1)
+
+
+def hermite(knots: Float[Array, " n"], table: Float[Array, "n k2"], x) -> Float[Array, " k"]:
+    """Cubic Hermite interpolation at one point x between increasing, uneven knots; constant beyond.
+
+    The knot is found by comparing x with all of them, which vectorises where a binary search does not.
+    """
+    n, columns = table.shape
+    k = columns // 2
+    i = jnp.clip(jnp.sum(x > knots) - 1, 0, n - 2)
+    h = knots[i + 1] - knots[i]
+    t = jnp.clip((x - knots[i]) / h, 0.0, 1.0)
+    s = 1.0 - t
+    low, high = table[i], table[i + 1]
+    return (
+        s * s * (1.0 + 2.0 * t) * low[:k]
+        + t * t * (3.0 - 2.0 * t) * high[:k]
+        + t * s * h * (s * low[k:] - t * high[k:])
+    )
