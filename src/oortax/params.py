@@ -21,6 +21,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 class Parameter(NamedTuple):
@@ -37,7 +38,7 @@ def as_array(value):
 
     Tracers and non-numeric placeholders pass unchanged; floating arrays keep their dtype.
     """
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return value
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         dtype = value.dtype if jnp.issubdtype(value.dtype, jnp.floating) else jnp.result_type(float)
@@ -71,7 +72,7 @@ class AbstractParametric(eqx.Module):
         for field in dataclasses.fields(self):
             support = field.metadata.get("support")
             value = getattr(self, field.name)
-            if support is None or isinstance(value, jax.core.Tracer):
+            if support is None or isinstance(value, Tracer):
                 continue
             if value is None and field.metadata["optional"]:
                 continue

@@ -63,7 +63,16 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
     more than a fraction of one across the posterior.
     """
     data: Any = posterior.data
-    return dict(model.diagnose(tree, data["catalogue"], data["nodes"], posterior.log_likelihood))
+    settings = model.Settings(form=problem.config.inference.likelihood, **problem.config.inference.settings)
+    report = model.diagnose(
+        tree,
+        data["catalogue"],
+        data["nodes"],
+        paths=tuple(problem.priors),
+        finder=problem.config.inference.finder,
+        settings=settings,
+    )
+    return report.as_dict()
 
 
 def predicted(problem: Problem, tree: Any, n: int, seed: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HOST_DEVICES = "--xla_force_host_platform_device_count"
+HOST_DEVICES = "JAX_NUM_CPU_DEVICES"
 INTERRUPTED = 130
 BAD_INPUT = 2
 
@@ -28,11 +28,13 @@ def prepare(chains: int = 1) -> None:
     """Give JAX one host device per chain, so that chains run side by side, and float64.
 
     The number of devices is read when JAX's backend starts, so this comes first in a process. A
-    count set by the user in XLA_FLAGS stays.
+    count set by the user stays. Compiled programs are kept in the user's cache folder, so that the second
+    run of a fit need not compile again (JAX_COMPILATION_CACHE_DIR sets another place).
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if chains > 1 and HOST_DEVICES not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {HOST_DEVICES}={chains}".strip()
+    if chains > 1:
+        os.environ.setdefault(HOST_DEVICES, str(chains))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oortax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("MPLBACKEND", "Agg")
     import oortax
 

@@ -37,13 +37,15 @@ class AbstractDF(AbstractParametric):
         del circular_orbits
         return self
 
-    def velocity_rule(self, potential: AbstractPotential, R, z, refine: int = 1) -> VelocityRule:
+    def velocity_rule(self, potential: AbstractPotential, R, z, refine: float = 1.0) -> VelocityRule:
         """Quadrature over the velocities at (R, z) that f fills; `refine` multiplies the nodes per axis.
 
         The default serves pressure-supported systems: all speeds up to 3.2 circular speeds.
         """
         v_max = 3.2 * circular_velocity(potential, jnp.hypot(R, z))
-        return spheroid_rule(v_max, n_speed=10 * refine, n_phi=8 * refine, n_angle=4 * refine)
+        return spheroid_rule(
+            v_max, n_speed=round(10 * refine), n_phi=2 * round(4 * refine), n_angle=round(4 * refine)
+        )
 
 
 def where_bound(formula: Callable[[Actions], Scalar], J: Actions) -> Scalar:

@@ -21,7 +21,7 @@ class Moments(NamedTuple):
 
 
 def log_density(
-    f: AbstractDF, potential: AbstractPotential, finder: AbstractActionFinder, R, z, refine: int = 1
+    f: AbstractDF, potential: AbstractPotential, finder: AbstractActionFinder, R, z, refine: float = 1.0
 ) -> Scalar:
     """ln of the density of f (bound) at (R, z): ln int f(J(x, v)) d^3v."""
     velocities, weights, log_f = _on_nodes(f, potential, finder, R, z, refine)
@@ -30,7 +30,7 @@ def log_density(
 
 
 def moments(
-    f: AbstractDF, potential: AbstractPotential, finder: AbstractActionFinder, R, z, refine: int = 1
+    f: AbstractDF, potential: AbstractPotential, finder: AbstractActionFinder, R, z, refine: float = 1.0
 ) -> Moments:
     """Density, mean velocity and dispersion tensor of f at (R, z) in kpc.
 
@@ -40,7 +40,7 @@ def moments(
         Bound to the potential (`f.bind(dynamics.circular_orbits(potential))`).
     finder : AbstractActionFinder
         The one used for the stars, too.
-    refine : int
+    refine : float
         1 for the rule of the likelihood (some 300 velocities); 2 has twice the nodes along each axis.
 
     Accuracy: see benchmarks; compare refine = 1 with 2 for the error at hand.

@@ -140,7 +140,7 @@ class BoundQuasiIsothermal(AbstractDF):
         orbit = self.circular_orbits.at(L)
         return orbit.R, orbit.Omega, orbit.kappa, orbit.nu
 
-    def velocity_rule(self, potential: AbstractPotential, R, z, refine: int = 1) -> VelocityRule:
+    def velocity_rule(self, potential: AbstractPotential, R, z, refine: float = 1.0) -> VelocityRule:
         """Quadrature about the mean rotation, scaled to the disc's dispersions at R."""
         del potential, z
         f = self.disc

@@ -25,10 +25,10 @@ class VelocityRule(NamedTuple):
 def disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, *, spacing: float = 1.2) -> VelocityRule:
     """Rule for nearly Gaussian velocities about a rotation speed v_phi: a body-centred cubic lattice.
 
-    In velocities scaled by the dispersions, the trapezoidal rule on a lattice converges geometrically for smooth
-    functions that vanish at the ends, and of all lattices the body-centred cubic one needs the fewest nodes for
-    a Gaussian. `spacing` is that of the cubic lattice of equal density, in dispersions. The ball that holds the
-    nodes is stretched towards v_phi = 0, where asymmetric drift puts a tail.
+    In velocities scaled by the dispersions, the trapezoidal rule on a lattice converges geometrically for
+    smooth functions that vanish at the ends, and of all lattices the body-centred cubic one needs the
+    fewest nodes for a Gaussian. `spacing` is that of the cubic lattice of equal density, in dispersions.
+    The ball that holds the nodes is stretched towards v_phi = 0, where asymmetric drift puts a tail.
     """
     u = _lattice(spacing)
     scale = jnp.stack([sigma_R, sigma_phi, sigma_z])

@@ -202,7 +202,8 @@ def _build_model(config: Config, selection: list[Any], errors: Any, magnitudes: 
     components = {}
     for name, part in config.components.items():
         weight = part.weight.value if isinstance(part.weight, Free) else part.weight
-        components[name] = model.Component(part.df.build(DFS), magnitudes[name], weight)
+        share: Any = weight
+        components[name] = model.Component(part.df.build(DFS), magnitudes[name], share)
     return model.Model(
         model.Galaxy(
             Sum(**{name: node.build(POTENTIALS) for name, node in config.potential.items()}), components

@@ -3,6 +3,7 @@
 from oortax.model.catalogue import Catalogue
 from oortax.model.constraints import CONSTRAINTS, log_circular_velocity
 from oortax.model.density import DensityGrid, density_grid
+from oortax.model.diagnose import Diagnosis, diagnose, evaluations
 from oortax.model.galaxy import Component, Galaxy, Model, Outliers
 from oortax.model.likelihood import (
     Derived,
@@ -22,6 +23,7 @@ __all__ = [
     "Component",
     "DensityGrid",
     "Derived",
+    "Diagnosis",
     "Galaxy",
     "Mock",
     "MockReport",
@@ -34,6 +36,8 @@ __all__ = [
     "VolumeNodes",
     "density_grid",
     "derive",
+    "diagnose",
+    "evaluations",
     "log_circular_velocity",
     "log_likelihood",
     "log_normalisation",

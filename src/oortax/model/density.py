@@ -60,7 +60,7 @@ class VelocityNodes(NamedTuple):
 
 
 def velocity_nodes(
-    f: AbstractDF, potential: AbstractPotential, box: Box, *, n_R: int = 4, n_z: int = 5, refine: int = 1
+    f: AbstractDF, potential: AbstractPotential, box: Box, *, n_R: int = 4, n_z: int = 5, refine: float = 1.0
 ) -> VelocityNodes:
     """Where a (bound) DF must be known to fill an n_R x n_z grid of Chebyshev points."""
     x, _ = _chebyshev(n_R)

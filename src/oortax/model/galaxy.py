@@ -74,12 +74,12 @@ class Galaxy(AbstractParametric):
     def log_weights(self) -> Float[Array, " n"]:
         """ln of each component's share, in the order of `names`; -inf if the others leave nothing."""
         given = [self.components[name].weight for name in self.names]
-        total = sum(w for w in given if w is not None)
-        tiny = jnp.finfo(jnp.result_type(float)).tiny
-        if all(w is not None for w in given):
-            return jnp.log(jnp.stack(given) / total)
-        rest = jnp.asarray(1.0 - total)
+        total = jnp.asarray(sum(w for w in given if w is not None))
+        rest = jnp.where(total < 1.0, 1.0 - total, 0.0)
         weights = jnp.stack([rest if w is None else w for w in given])
+        if all(w is not None for w in given):
+            return jnp.log(weights / total)
+        tiny = jnp.finfo(weights.dtype).tiny
         return jnp.where(rest > 0.0, jnp.log(jnp.maximum(weights, tiny)), -jnp.inf)
 
 

@@ -40,14 +40,14 @@ class Settings:
     n_R, n_z : points of the density grid
     refine : multiplies the velocity nodes along each axis
     batch_size : star nodes handled at a time; bounds the memory whatever the number of stars
-    fold : fold the selection anew in every evaluation; needed where a parameter of the survey's errors or dust
-        or of a component's magnitudes is free
+    fold : fold the selection anew in every evaluation; needed where a parameter of the survey's errors or
+        dust or of a component's magnitudes is free
     """
 
     form: str = "conditional"
     n_R: int = 4
     n_z: int = 5
-    refine: int = 1
+    refine: float = 1.0
     batch_size: int = 2048
     fold: bool = False
 
@@ -62,8 +62,8 @@ class Settings:
 class Derived(NamedTuple):
     """What follows from the parameters, computed once per evaluation.
 
-    Bound DFs, ln of each component's weight over its mass, the density grid, and the phase-space points of the
-    star nodes with their actions.
+    Bound DFs, ln of each component's weight over its mass, the density grid, and the phase-space points of
+    the star nodes with their actions.
     """
 
     dfs: tuple[AbstractDF, ...]
@@ -78,11 +78,12 @@ FinderLike = str | Callable[[Any], AbstractActionFinder]
 
 
 def _finder(finder: FinderLike) -> Callable[[Any], AbstractActionFinder]:
-    if callable(finder):
+    if not isinstance(finder, str):
         return finder
     if finder not in FINDERS:
         raise ValueError(f"finder = {finder!r} is not one of {', '.join(FINDERS)}")
-    return FINDERS[finder]
+    factory: Any = FINDERS[finder]
+    return factory
 
 
 def derive(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, settings: Settings) -> Derived:
@@ -222,8 +223,8 @@ def log_likelihood(
     nodes : Nodes
         From `make_nodes` with the same catalogue and survey; constants of the fit.
     finder : str or callable
-        Name in `dynamics.FINDERS`, or a function potential -> action finder; the same for the stars and for the
-        normalisation.
+        Name in `dynamics.FINDERS`, or a function potential -> action finder; the same for the stars and for
+        the normalisation.
     log_number : scalar
         For the Poisson form: ln of the number of stars of all components in the whole Galaxy.
 

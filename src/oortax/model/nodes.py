@@ -114,8 +114,8 @@ def _star_nodes(catalogue: Catalogue, survey: Survey, n: int, seed: int) -> Star
     poor = np.flatnonzero(parallax < _LEAST_PARALLAX_SNR * sigma)
     if len(poor):
         raise ValueError(
-            f"{len(poor)} stars (first row {poor[0]}) have parallax/error < {_LEAST_PARALLAX_SNR:g}, too little "
-            'for nodes about 1/parallax: add {kind = "parallax_snr", min = 5} to the selection'
+            f"{len(poor)} stars (first row {poor[0]}) have parallax/error < {_LEAST_PARALLAX_SNR:g}: too "
+            'little for nodes about 1/parallax; add {kind = "parallax_snr", min = 5} to the selection'
         )
     x, w = np.polynomial.hermite_e.hermegauss(n)
     w = w / w.sum()

@@ -1,0 +1,119 @@
+"""How far the numbers behind ln L can be trusted: nodes per star and the error of the normalisation."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from oortax import params
+from oortax.dynamics import circular_orbits
+from oortax.model.catalogue import Catalogue
+from oortax.model.density import velocity_nodes
+from oortax.model.galaxy import Model
+from oortax.model.likelihood import FinderLike, Settings, derive, log_normalisation, per_star
+from oortax.model.nodes import Nodes
+
+
+class Diagnosis(NamedTuple):
+    """Costs and errors of one likelihood.
+
+    Attributes
+    ----------
+    evaluations : int
+        Action evaluations per value of ln L (a gradient differentiates as many).
+    least_ess, median_ess : float
+        Smallest and median effective number of nodes of a star.
+    lost : int
+        Stars with L_k = 0 (ln L = -inf).
+    log_A, error_log_A : float
+        ln of the normalisation, and what a finer rule changes in it. The part that does not depend on the
+        parameters is harmless.
+    error_score : dict of float
+        N times what the finer rule changes in d ln A / d theta, by path: the error of d ln L / d theta. Times
+        the posterior width of theta it must be well below 1.
+    """
+
+    evaluations: int
+    least_ess: float
+    median_ess: float
+    lost: int
+    log_A: float
+    error_log_A: float
+    error_score: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers under names that print well."""
+        flat = {name: value for name, value in self._asdict().items() if name != "error_score"}
+        return flat | {f"error of d ln L/d {path}": value for path, value in self.error_score.items()}
+
+
+def diagnose(
+    model: Model,
+    catalogue: Catalogue,
+    nodes: Nodes,
+    *,
+    paths: tuple[str, ...] = (),
+    finder: FinderLike = "StaeckelFudge",
+    settings: Settings | None = None,
+) -> Diagnosis:
+    """Measure the errors of a likelihood at one model by doing the normalisation again, finer.
+
+    The finer rule has two more points of the density grid along each axis and lattices of velocities 1.5
+    times
+    as dense along each axis.
+    """
+    settings = Settings() if settings is None else settings
+    finer = dataclasses.replace(
+        settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=1.5 * settings.refine
+    )
+    # The normalisation needs no stars: one node keeps the shapes.
+    alone = Nodes(jax.tree.map(lambda a: a[:1], nodes.stars), nodes.volume, nodes.box)
+    start = {path: params.get(model, path) for path in paths}
+
+    def log_A(values, rule):
+        at = params.replace(model, values)
+        derived = derive(at.galaxy, at.survey, alone, finder, rule)
+        return log_normalisation(at.galaxy, at.survey, nodes.volume, derived, fold=rule.fold)
+
+    results = [
+        jax.jit(jax.value_and_grad(log_A), static_argnums=1)(start, rule) for rule in (settings, finer)
+    ]
+    (coarse, coarse_slope), (fine, fine_slope) = results
+    stars = jax.jit(
+        lambda m, c, n: per_star(
+            m.galaxy, m.survey, c, n, outliers=m.outliers, finder=finder, settings=settings
+        )
+    )(model, catalogue, nodes)
+    ess = np.asarray(stars.ess)
+    N = len(catalogue)
+    return Diagnosis(
+        evaluations=evaluations(model, nodes, finder, settings),
+        least_ess=float(ess.min()),
+        median_ess=float(np.median(ess)),
+        lost=int(np.sum(~np.isfinite(np.asarray(stars.log_L)))),
+        log_A=float(coarse),
+        error_log_A=float(coarse - fine),
+        error_score={path: float(N * (coarse_slope[path] - fine_slope[path])) for path in paths},
+    )
+
+
+def evaluations(model: Model, nodes: Nodes, finder: FinderLike, settings: Settings) -> int:
+    """Action evaluations per value of ln L: star nodes plus velocity nodes of the density grid."""
+
+    def count(m):
+        fields = [
+            velocity_nodes(
+                component.df.bind(circular_orbits(m.galaxy.potential)),
+                m.galaxy.potential,
+                nodes.box,
+                n_R=settings.n_R,
+                n_z=settings.n_z,
+                refine=settings.refine,
+            ).w
+            for component in m.galaxy.components.values()
+        ]
+        return fields
+
+    shapes = jax.eval_shape(count, model)
+    return nodes.n_star_nodes + sum(int(np.prod(w.shape)) for w in shapes)
