@@ -23,7 +23,7 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The session of the tests has started JAX already: its flags stay as they are.
-    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", "") + f" {session.HOST_DEVICES}=1")
+    monkeypatch.setenv(session.HOST_DEVICES, "1")
 
 
 def test_help_names_every_command(capsys):

@@ -29,7 +29,7 @@ def curve_posterior(problem):
 def config(tmp_path, monkeypatch):
     """The demo with two free parameters and few draws, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     for module in (fit_module, check_module):
         monkeypatch.setattr(module, "build_posterior", curve_posterior)
     monkeypatch.setattr(check_module, "numerical_checks", lambda *_: {"normalisation error": 0.0})

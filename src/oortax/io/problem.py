@@ -171,7 +171,7 @@ def _magnitudes(component: ComponentConfig, config: Config, columns: Mapping[str
     if low is None or high is None:
         raise ValueError(
             f'{node.where}: kind = "{FROM_CATALOGUE}" needs a cut {{kind = "absolute_magnitude", min = ..., '
-            'max = ...}} in survey.selection; else give {{kind = "Gaussian", mean = ..., sigma = ...}}'
+            'max = ...} in survey.selection; else give {kind = "gaussian", mean = ..., sigma = ...}'
         )
     if apparent.get("min") is not None and math.isfinite(apparent["min"]):
         raise ValueError(

@@ -1,0 +1,82 @@
+"""The demo's likelihood: cost of a value and of a gradient per star, compilation, and its numerical errors.
+
+Run `python benchmarks/likelihood.py`. One thread; times are medians of repeats, compilation apart.
+"""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import time  # noqa: E402  (after the environment is set)
+from typing import Any  # noqa: E402
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+import oortax as ox  # noqa: E402
+from oortax import data, io, model  # noqa: E402
+from oortax.commands.posterior import build_posterior, numerical_checks  # noqa: E402
+
+REPEATS = 9
+
+
+def _timed(compiled, *arguments) -> float:
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(*arguments))
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _compiled(f, *arguments):
+    start = time.perf_counter()
+    program = jax.jit(f).lower(*arguments).compile()
+    return program, time.perf_counter() - start
+
+
+def main(stars: int = 2000) -> list[dict[str, Any]]:
+    """Rows for the demo's posterior at its start."""
+    ox.enable_x64()
+    jax.config.update("jax_enable_compilation_cache", False)
+    problem = io.build(io.load_config(data.demo_config()).with_inference(stars=stars))
+    posterior = build_posterior(problem)
+    u = jnp.asarray(posterior.start)
+
+    def log_L(u, data):
+        return posterior.log_likelihood(posterior.model_at(u), data)
+
+    value, compile_value = _compiled(log_L, u, posterior.data)
+    gradient, compile_gradient = _compiled(jax.value_and_grad(log_L), u, posterior.data)
+    seconds, seconds_gradient = (_timed(f, u, posterior.data) for f in (value, gradient))
+    settings = model.Settings()
+    count = model.evaluations(problem.model, posterior.data["nodes"], "StaeckelFudge", settings)
+    slope = np.asarray(gradient(u, posterior.data)[1])
+    step = 1e-5
+    i = int(np.argmax(np.abs(slope)))
+    shift = step * (np.arange(posterior.dim) == i)
+    high, low = (float(value(u + s, posterior.data)) for s in (shift, -shift))
+    numbers = numerical_checks(problem, posterior, problem.model)
+    row = {
+        "device": jax.devices()[0].device_kind,
+        "stars": stars,
+        "parameters": posterior.dim,
+        "action evaluations": count,
+        "value us/star": seconds / stars * 1e6,
+        "gradient us/star": seconds_gradient / stars * 1e6,
+        "gradient/value": seconds_gradient / seconds,
+        "compile value s": compile_value,
+        "compile gradient s": compile_gradient,
+        "gradient vs difference": abs((high - low) / (2 * step) / slope[i] - 1.0),
+        "error of ln A": numbers["error_log_A"],
+        "least ESS of a star": numbers["least_ess"],
+    }
+    return [row]
+
+
+if __name__ == "__main__":
+    for entry in main():
+        for name, item in entry.items():
+            print(f"{name}: {item}")

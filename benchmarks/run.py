@@ -1,0 +1,55 @@
+"""Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
+
+Benchmarks: actions, likelihood, recovery. Rows of those not run are kept as they are.
+"""
+
+import platform
+import re
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import actions
+import likelihood
+import recovery
+
+HERE = Path(__file__).parent
+BENCHMARKS = {"actions": actions, "likelihood": likelihood, "recovery": recovery}
+
+
+def section(name: str) -> str:
+    """One benchmark's docstring and table."""
+    module = BENCHMARKS[name]
+    stamp = datetime.now(UTC).strftime("%Y-%m-%d")
+    versions = ", ".join(f"{package} {version(package)}" for package in ("oortax", "jax", "numpy"))
+    text = (module.__doc__ or "").strip()
+    return (
+        f"<!-- {name}:begin -->\n## {name}\n\n{text}\n\n{actions.table(module.main())}\n\n"
+        f"{stamp}, Python {platform.python_version()}, {versions}, {platform.machine()}.\n"
+        f"<!-- {name}:end -->\n"
+    )
+
+
+def main(names: list[str]) -> None:
+    """Run the named benchmarks and rewrite their sections."""
+    path = HERE / "RESULTS.md"
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    parts = []
+    for name in BENCHMARKS:
+        kept = re.search(f"<!-- {name}:begin -->.*?<!-- {name}:end -->\n", old, re.DOTALL)
+        if name in names:
+            parts.append(section(name))
+        elif kept:
+            parts.append(kept.group())
+    head = "# Results\n\nWritten by `python benchmarks/run.py`; not edited by hand. Machines are noisy.\n\n"
+    path.write_text(head + "\n".join(parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    unknown = set(sys.argv[1:]) - set(BENCHMARKS)
+    if unknown:
+        raise SystemExit(
+            f"unknown benchmarks {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}"
+        )
+    main(sys.argv[1:] or list(BENCHMARKS))
