@@ -142,7 +142,7 @@ def test_derivatives_match_differences():
             scale = np.max(np.abs(np.stack([np.asarray(exact)[:, i] for i in range(3)])), axis=0)
             # At the circular orbit J is quadratic in the step: one-sided smoothness leaves h^1.
             error = np.abs(np.asarray(exact)[:, axis] - difference)[:rows] / scale[:rows]
-            assert np.max(error) < 2e-4 and np.median(error) < 1e-6, (which, axis, error)
+            assert np.max(error) < 5e-4 and np.median(error) < 1e-6, (which, axis, error)
     for path in params.parameters(POT):
         value = float(params.get(POT, path))
         exact = float(params.get(by_potential, path)) * value

@@ -59,8 +59,8 @@ class CircularOrbits(eqx.Module):
 
     def at(self, L) -> CircularOrbit:
         """The circular orbit with angular momentum L >= 0 (kpc km/s); clipped to the table's ends."""
-        tiny = jnp.finfo(self.table.dtype).tiny
-        log_L = jnp.log(jnp.maximum(L, tiny))
+        # Far below the table, and far enough above 0 for 1/L to be finite.
+        log_L = jnp.log(jnp.maximum(L, 1e-30))
         return CircularOrbit(*jnp.exp(hermite(self.log_L, self.table, log_L)))
 
     def near(self, R) -> CircularOrbit:

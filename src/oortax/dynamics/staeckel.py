@@ -120,7 +120,7 @@ class StaeckelFudge(AbstractActionFinder):
 
     Notes
     -----
-    Exact in Staeckel and spherical potentials; elsewhere J varies along an orbit by some 1e-3 of J_r + J_z
+    Exact to 1e-4 in spherical potentials; elsewhere J varies along an orbit by some 1e-3 of J_r + J_z
     for disc stars and 5e-3 for halo stars (measured by benchmarks/actions.py). Differentiable once in x, v
     and the potential's parameters, at circular and planar orbits too; not twice, since the turning points
     are held fixed. Needs float64.
@@ -129,7 +129,7 @@ class StaeckelFudge(AbstractActionFinder):
     >>> finder = StaeckelFudge(potential.mw_potential_2014())
     >>> x, v = jnp.array([8.0, 0.0, 0.1]), jnp.array([30.0, 210.0, 15.0])
     >>> finder.actions(x, v).round(1)
-    Array([  13.2,    1.5, 1680. ], dtype=float64)
+    Array([  14.4,    1.9, 1680. ], dtype=float64)
     """
 
     potential: AbstractPotential

@@ -5,15 +5,20 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import arviz as az
 import numpy as np
 
 from oortax.inference.posterior import Posterior
 from oortax.inference.sample import Samples
+
+with warnings.catch_warnings():
+    # ArviZ 0.23 announces its successor once a day.
+    warnings.simplefilter("ignore", FutureWarning)
+    import arviz as az
 
 R_HAT = 1.02
 """Largest rank-normalised split R-hat (Vehtari et al. 2021) of a converged run."""
