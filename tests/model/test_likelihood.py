@@ -101,7 +101,7 @@ def test_gradient_matches_differences_at_hard_edges(truth, problem, scores):
     gradient = np.asarray(jax.jit(jax.grad(total))(u) * u)
     differences = scores.sum(axis=0)
     # In units of each parameter's own information. Actions are differentiated at fixed turning points, which
-    # is the derivative of the integral and not of its quadrature: 1e-3 is the difference at n_z = 6, in dJ_z/db.
+    # is the derivative of the integral and not of its quadrature: at n_z = 6 they differ by 1e-3.
     scale = np.sqrt((scores**2).sum(axis=0))
     np.testing.assert_allclose(gradient / scale, differences / scale, atol=3e-3)
 
