@@ -68,7 +68,7 @@ def test_isochrone_is_exact():
     exact = np.stack([J_r, L - np.abs(L_z), L_z], axis=1)
     size = np.sum(exact[:, :2], axis=1, keepdims=True)
     # The floor of Delta^2, 5e-4 R^2, acts as a focal distance that a sphere does not have.
-    assert np.max(np.abs(J[bound] - exact) / (size + 1.0)) < 3e-3
+    assert np.max(np.abs(J[bound] - exact) / (size + 1.0)) < 1e-3
 
 
 @pytest.mark.parametrize(("family", "median"), [("thin", 1.2e-3), ("thick", 3e-3), ("halo", 4e-3)])

@@ -75,7 +75,7 @@ def circular_orbits(
 
     Omega^2 = Phi_R/R, kappa^2 = Phi_RR + 3 Phi_R/R, nu^2 = Phi_zz in the plane (Binney & Tremaine
     2008, eqs. 3.79-3.80), on rings spaced evenly in ln R and joined by cubic splines. Accuracy at the default
-    n: 1e-6 relative in a galaxy-like potential. Differentiable in the potential's parameters: the knots in
+    n: 2e-6 relative in a galaxy-like potential. Differentiable in the potential's parameters: the knots in
     ln L move with them.
 
     >>> from oortax import potential

@@ -120,10 +120,11 @@ class StaeckelFudge(AbstractActionFinder):
 
     Notes
     -----
-    Exact to 1e-4 in spherical potentials; elsewhere J varies along an orbit by some 1e-3 of J_r + J_z
-    for disc stars and 5e-3 for halo stars (measured by benchmarks/actions.py). Differentiable once in x, v
-    and the potential's parameters, at circular and planar orbits too; not twice, since the turning points
-    are held fixed. Needs float64.
+    In a spherical potential J is right to 1e-6 of J_r + J_z in the median and 3e-4 at worst (Delta has a
+    small floor). In mw_potential_2014 J varies along an orbit by 1e-3 (thin disc), 3e-3 (thick disc) and
+    4e-3 (halo) of J_r + J_z in the median (benchmarks/RESULTS.md). Differentiable once in x, v and the
+    potential's parameters, at circular and planar orbits too; not twice, since the turning points are held
+    fixed. Needs float64.
 
     >>> from oortax import potential
     >>> finder = StaeckelFudge(potential.mw_potential_2014())

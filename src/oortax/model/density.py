@@ -34,7 +34,7 @@ class DensityGrid(eqx.Module):
     """Chebyshev polynomials in R and |z| for ln rho of each component; constant beyond the box.
 
     A polynomial has no knots, so that a grid of some 20 points represents the smooth ln rho of a solar
-    neighbourhood to 1e-3 or better, and its derivatives are exact.
+    neighbourhood (`model.diagnose` measures the error), and its derivatives are those of its values.
     """
 
     coefficients: Float[Array, "k n_R n_z"]
