@@ -129,6 +129,7 @@ def test_the_tool_gives_jax_a_device_per_chain_and_float64():
         "print(len(jax.devices('cpu')), jnp.ones(1).dtype)\n"
     )
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    environment.pop("JAX_NUM_CPU_DEVICES", None)  # the user's own count, which would stay
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from oortax.dynamics.jet import IN_PLANE, jet
 from oortax.numerics.spline import hermite, with_slopes
 from oortax.potential.base import AbstractPotential
 
@@ -31,19 +32,11 @@ class _Ring(NamedTuple):
 
 
 def ring(potential: AbstractPotential, R) -> _Ring:
-    """Phi, dPhi/dR, d2Phi/dR2 and d2Phi/dz2 at (R, z=0)."""
+    """Phi, dPhi/dR, d2Phi/dR2 and d2Phi/dz2 at (R > 0, z=0)."""
     R = jnp.asarray(R)
-    zero, one = jnp.zeros_like(R), jnp.ones_like(R)
-
-    def along_R(R):
-        return jax.jvp(lambda s: potential.Phi_Rz(s, zero), (R,), (one,))
-
-    def along_z(z):
-        return jax.jvp(lambda s: potential.Phi_Rz(R, s), (z,), (one,))[1]
-
-    (Phi, Phi_R), (_, Phi_RR) = jax.jvp(along_R, (R,), (one,))
-    _, Phi_zz = jax.jvp(along_z, (zero,), (one,))
-    return _Ring(Phi, Phi_R, Phi_RR, Phi_zz)
+    R2 = R * R
+    local = jet(potential, R2, IN_PLANE**2 * R2)
+    return _Ring(local.Phi, 2.0 * R * local.a, 2.0 * local.a + 4.0 * R2 * local.aa, 2.0 * local.b)
 
 
 @final

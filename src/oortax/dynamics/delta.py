@@ -4,6 +4,7 @@ A focal distance chosen star by star makes f(J) jump from one star to the next; 
 integrals (E, L_z) alone does not, and is differentiable in the potential.
 """
 
+from functools import partial
 from typing import final
 
 import equinox as eqx
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from oortax.dynamics.circular import ring
+from oortax.dynamics.jet import IN_PLANE, Jet, jet
 from oortax.numerics.spline import hermite, with_slopes
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar
@@ -28,18 +29,15 @@ def local_focal_distance2(potential: AbstractPotential, R, z) -> Scalar:
     Delta^2 = z^2 - R^2 + [3 z Phi_R - 3 R Phi_z + R z (Phi_RR - Phi_zz)] / Phi_Rz (Sanders 2012, MNRAS
     426, 128, eq. 8). Off the plane and off the axis only; 0 where Phi_Rz vanishes (a harmonic core).
     """
+    return _of_jet(R * R, z * z, jet(potential, R * R, z * z))
 
-    def gradient(Rz):
-        return jax.grad(lambda q: potential.Phi_Rz(q[0], q[1]))(Rz)
 
-    Rz = jnp.stack([R, z])
-    Phi_R, Phi_z = gradient(Rz)
-    (Phi_RR, Phi_Rz), (_, Phi_zz) = jax.jacfwd(gradient)(Rz)
-    scale = jnp.abs(Phi_RR) + jnp.abs(Phi_zz)
-    harmonic = jnp.abs(Phi_Rz) < 1e-9 * scale
-    Phi_Rz = jnp.where(harmonic, 1.0, Phi_Rz)
-    bracket = 3.0 * z * Phi_R - 3.0 * R * Phi_z + R * z * (Phi_RR - Phi_zz)
-    return jnp.where(harmonic, 0.0, z * z - R * R + bracket / Phi_Rz)
+def _of_jet(R2, z2, local: Jet) -> Scalar:
+    """The same in derivatives with respect to R^2 and z^2, where R z cancels."""
+    scale = jnp.abs(local.a) + jnp.abs(local.b)
+    harmonic = jnp.abs(local.ab) * (R2 + z2) < 1e-9 * scale
+    bracket = 2.0 * (local.a - local.b) + R2 * local.aa - z2 * local.bb
+    return jnp.where(harmonic, 0.0, z2 - R2 + bracket / jnp.where(harmonic, 1.0, local.ab))
 
 
 @final
@@ -68,25 +66,20 @@ def focal_distance(
 ) -> FocalDistance:
     """Tabulate Delta^2(E, L_z) for circular-orbit radii between R_min and R_max (kpc)."""
     log_R = jnp.linspace(np.log(R_min), np.log(R_max), n)
-
-    def at_radius(log_R):
-        R = jnp.exp(log_R)
-        orbit = ring(potential, R)
-        E = orbit.Phi + 0.5 * R * orbit.Phi_R
-        dE_dlog_R = 0.5 * R * (3.0 * orbit.Phi_R + R * orbit.Phi_RR)
-        L_c = jnp.sqrt(R**3 * orbit.Phi_R)
-
-        def at_k(k):
-            s2 = 1.0 - k * k
-            sine = 0.15 * jnp.sqrt(s2) * (1.0 + s2)
-            Delta2 = local_focal_distance2(potential, R * jnp.sqrt(1.0 - sine**2), R * sine)
-            floor = 1e-5 * R * R
-            return 0.5 * (Delta2 + jnp.sqrt(Delta2**2 + floor**2))
-
-        Delta2 = jax.vmap(at_k)(jnp.asarray(_K_NODES, dtype=R.dtype))
-        monomials = jnp.asarray(_K_MONOMIALS, dtype=R.dtype) @ Delta2
-        return E, dE_dlog_R, jnp.append(monomials, L_c)
-
-    E, dE_dlog_R, rows = jax.vmap(at_radius)(log_R)
+    R2 = jnp.exp(2.0 * log_R)[:, None]
+    s2 = 1.0 - _K_NODES**2
+    sine2 = 0.15**2 * s2 * (1.0 + s2) ** 2
+    # The ring in the plane and the points above it, in one list: potentials are long to compile.
+    z2 = R2 * jnp.concatenate([jnp.array([IN_PLANE**2]), jnp.asarray(sine2)]).astype(R2.dtype)
+    local = jax.vmap(jax.vmap(partial(jet, potential)))(R2 - z2, z2)
+    ring, above = (jax.tree.map(lambda a, at=at: a[:, at], local) for at in (slice(0, 1), slice(1, None)))
+    a, aa = ring.a[:, 0], ring.aa[:, 0]
+    R2_ring = R2[:, 0]
+    E = ring.Phi[:, 0] + R2_ring * a
+    dE_dlog_R = 4.0 * R2_ring * a + 2.0 * R2_ring**2 * aa
+    L_c = R2_ring * jnp.sqrt(2.0 * a)
+    Delta2 = _of_jet((R2 - z2)[:, 1:], z2[:, 1:], above)
+    Delta2 = 0.5 * (Delta2 + jnp.sqrt(Delta2**2 + (1e-5 * R2) ** 2))
+    rows = jnp.concatenate([Delta2 @ jnp.asarray(_K_MONOMIALS.T, dtype=R2.dtype), L_c[:, None]], axis=1)
     step = (log_R[-1] - log_R[0]) / (n - 1)
     return FocalDistance(E, with_slopes(rows, dE_dlog_R * step))

@@ -12,15 +12,14 @@ from jaxtyping import Array, Int
 from oortax.dynamics.base import AbstractActionFinder, require_float64
 from oortax.dynamics.delta import FocalDistance, focal_distance
 from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, spheroidal, vertical_kinetic
-from oortax.dynamics.turning import Ends, turning_points
+from oortax.dynamics.turning import TOLERANCE, Ends, turning_points
+from oortax.numerics.node_sum import node_sum
 from oortax.potential.base import AbstractPotential
 from oortax.results import Result
 from oortax.types import Actions, Scalar, Vec3
 
 # Below this half-width in ln(rho), or this height in cos(v), the motion is a harmonic oscillator's.
 _NARROW = 1e-5
-# Turning points converge quadratically: a last step of 1e-2 leaves 1e-4, and J is stationary in them.
-_TOLERANCE = 1e-2
 # How strongly the nodes in v crowd towards the plane, where discs bend the potential.
 _CROWDING = 0.6
 
@@ -45,17 +44,6 @@ def _sqrt_between_roots(square, model, narrow):
     return jnp.where(narrow, base + 0.5 * (square - model) / base, root)
 
 
-def _sum_over_nodes(term, *columns):
-    """Sum of term(*row) over rows of nodes, as a loop outside the batch of stars.
-
-    Twice as fast as an inner vmap, whose short axis XLA does not vectorise well, and it compiles once
-    for all nodes.
-    """
-    nodes = tuple(jnp.asarray(column) for column in columns)
-    start = jnp.zeros((), dtype=nodes[0].dtype)
-    return lax.scan(lambda total, row: (total + term(*row), None), start, nodes)[0]
-
-
 def radial_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, n: int) -> Scalar:
     """J_r = (1/pi) int p_u du by the midpoint rule in t, ln(rho) = mid + half cos(t).
 
@@ -69,13 +57,14 @@ def radial_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, n:
     model = (ends.bend + jnp.finfo(half.dtype).tiny) * half * half
     t = (np.arange(n) + 0.5) * np.pi / n
 
-    def term(sine, cosine):
+    def term(arguments, sine, cosine):
+        potential, star, middle, half, model, narrow = arguments
         w = jnp.exp(middle + half * cosine)
         square = 2.0 * radial_kinetic(potential, star, w)
         root = _sqrt_between_roots(square, model * sine * sine, narrow)
         return sine * root / (w * jnp.sqrt(1.0 + star.Delta2 * w * w))
 
-    return half / n * _sum_over_nodes(term, np.sin(t), np.cos(t))
+    return half / n * node_sum(term, (potential, star, middle, half, model, narrow), np.sin(t), np.cos(t))
 
 
 def vertical_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, n: int) -> Scalar:
@@ -94,15 +83,16 @@ def vertical_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, 
     phi = t + 0.5 * _CROWDING * np.sin(2.0 * t)
     weight = np.sin(phi) * (1.0 + _CROWDING * np.cos(2.0 * t))
 
-    def term(weight, cosine2):
+    def term(arguments, weight, cosine2):
+        potential, star, L2, y_max, fall, narrow = arguments
         y = y_max * cosine2
         square = 2.0 * vertical_kinetic(potential, star, y)
-        root = _sqrt_between_roots(square, 2.0 * ends.fall * y_max * (1.0 - cosine2), narrow)
-        sphere = L2 * (1.0 - y) - L_z2
+        root = _sqrt_between_roots(square, 2.0 * fall * y_max * (1.0 - cosine2), narrow)
+        sphere = L2 * (1.0 - y) - star.L_z * star.L_z
         sphere = jnp.where(narrow | (sphere <= 0.0), 0.0, jnp.sqrt(jnp.where(sphere > 0.0, sphere, 1.0)))
         return weight * (root - sphere) / (1.0 - y)
 
-    total = _sum_over_nodes(term, weight, np.cos(phi) ** 2)
+    total = node_sum(term, (potential, star, L2, y_max, ends.fall, narrow), weight, np.cos(phi) ** 2)
     subtracted = jnp.where(narrow, 0.0, jnp.sqrt(L2) - jnp.abs(star.L_z))
     return jnp.sqrt(y_max) / n * total + subtracted
 
@@ -160,7 +150,7 @@ class StaeckelFudge(AbstractActionFinder):
         J_r = radial_action(self.potential, star, ends, self.n_r)
         J_z = vertical_action(self.potential, star, ends, self.n_z)
         J = jnp.stack([J_r, J_z, star.L_z])
-        converged = ends.residual < _TOLERANCE
+        converged = ends.residual < TOLERANCE
         escapes = radial_kinetic(self.potential, lax.stop_gradient(star), 1e-4 / _kpc(x)) > 0.0
         code = jnp.where(converged, Result.OK, jnp.where(escapes, Result.UNBOUND, Result.NOT_CONVERGED))
         code = jnp.where(jnp.isfinite(star.E), code, Result.NONFINITE)

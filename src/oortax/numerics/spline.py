@@ -94,7 +94,7 @@ def hermite(knots: Float[Array, " n"], table: Float[Array, "n k2"], x) -> Float[
     """
     n, columns = table.shape
     k = columns // 2
-    i = jnp.clip(jnp.sum(x > knots) - 1, 0, n - 2)
+    i = jnp.clip(jnp.sum(x > knots, dtype=jnp.int32) - 1, 0, n - 2)
     h = knots[i + 1] - knots[i]
     t = jnp.clip((x - knots[i]) / h, 0.0, 1.0)
     s = 1.0 - t

@@ -1,5 +1,6 @@
 """Flattened halos."""
 
+import functools
 from typing import final
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import numpy as np
 from numpyro.distributions import constraints
 
 from oortax.constants import G
+from oortax.numerics.partials import by_partials
 from oortax.params import param
 from oortax.potential.base import AbstractClosedForm, soften
 from oortax.types import Scalar
@@ -47,11 +49,16 @@ class FlattenedNFW(AbstractClosedForm):
     def Phi_of_squares(self, R2, z2):
         scale = 4.0 * jnp.pi * G * self.rho_s * self.r_s**2
         unit = 1.0 / (self.r_s * self.r_s)
-        return -scale * _homoeoids(soften(R2) * unit, z2 * unit, self.q, self.n_nodes)
+        return -scale * _homoeoids(self.n_nodes)(soften(R2) * unit, z2 * unit, self.q)
 
 
-def _homoeoids(R2, z2, q, n_nodes: int):
+@functools.cache
+def _homoeoids(n_nodes: int):
     """q times the integral over t as a function of (R/r_s)^2, (z/r_s)^2 and q."""
+    return by_partials(functools.partial(_integral, n_nodes))
+
+
+def _integral(n_nodes: int, R2, z2, q):
     u, weight = np.polynomial.legendre.leggauss(n_nodes)
     u, weight = 0.5 * (1.0 + u), 0.5 * weight
     h = np.expm1(CROWDING * u) / np.expm1(CROWDING)

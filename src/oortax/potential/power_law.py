@@ -4,6 +4,7 @@ import functools
 from math import factorial
 from typing import NamedTuple, final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import constraints
@@ -55,14 +56,27 @@ class PowerLawCutoff(AbstractClosedForm):
         return -scale * _bracket(soften(R2 + z2) / (self.r_c * self.r_c), 1.0 - 0.5 * self.alpha)
 
 
-@by_partials
-def _bracket(s, delta):
+def _sum_of_polynomials(s, delta):
     """gamma(delta + 1/2, s)/sqrt(s) + Gamma(delta, s), by the polynomials in w."""
     inverse = 1.0 / (S_MAP + s)
     w = s * inverse
     smooth, singular = _polynomials(delta)
     regular = _horner(smooth, 2.0 * w - 1.0) - _horner(singular, w) * _power_term(jnp.log(w), delta)
     return jnp.sqrt(S_MAP * inverse) * regular
+
+
+def _curvature(s, delta):
+    """Second derivative with respect to s, elementary given the first: Poisson's equation."""
+    return -0.5 * jnp.exp((delta - 2.0) * jnp.log(s) - s) - 1.5 * _slope(s, delta) / s
+
+
+def _slope_of_sum(s, delta):
+    """Its derivative with respect to s, -gamma(delta + 1/2, s)/(2 s^(3/2))."""
+    return jax.jvp(lambda s: _sum_of_polynomials(s, delta), (s,), (jnp.ones_like(s),))[1]
+
+
+_slope = by_partials(_slope_of_sum, known=(_curvature,))
+_bracket = by_partials(_sum_of_polynomials, known=(_slope,))
 
 
 def _power_term(log_w, delta):
@@ -96,7 +110,8 @@ class _Rule(NamedTuple):
     weights: np.ndarray  # (N, Q): sum_q weights[j, q] t_q^delta = the integral beyond the first node
     log_first: float  # ln of the smallest s among the nodes
     first: np.ndarray  # (N, K): the integral within it, s_1^(delta + 1/2)/(delta + 1/2 + k)
-    singular: np.ndarray  # (SINGULAR_DEGREE + 1,)^2: c^k/k! of the cusp's expansion
+    singular: np.ndarray  # (SINGULAR_DEGREE + 1,): (-6)^k/k! of the cusp's expansion
+    reorder: np.ndarray  # (SINGULAR_DEGREE + 1,)^2: 1/(n - k)! for k <= n
 
 
 @functools.cache
@@ -134,6 +149,12 @@ def _rule() -> _Rule:
         float(np.log(s[0])),
         first,
         np.array([(-S_MAP) ** i / factorial(i) for i in range(SINGULAR_DEGREE + 1)]),
+        np.array(
+            [
+                [1.0 / factorial(n - k) if k <= n else 0.0 for k in range(SINGULAR_DEGREE + 1)]
+                for n in range(SINGULAR_DEGREE + 1)
+            ]
+        ),
     )
 
 
@@ -146,24 +167,19 @@ def _polynomials(delta):
         return jnp.asarray(array, dtype=dtype)
 
     a = delta + 0.5
-    # B: the series of s^delta-terms, sum_k (-s)^k/k! delta/(2 (delta + k)(a + k)), reordered in powers of w.
-    singular = []
-    for n in range(SINGULAR_DEGREE + 1):
-        total = 0.0
-        for k in range(n + 1):
-            term = 0.5 * float(rule.singular[k]) / (a + k)
-            term = term * (delta / (delta + k) if k else 1.0)
-            for j in range(n - k):
-                term = term * (a + (k + j)) / (j + 1.0)
-            total = total + term
-        singular.append(total)
-    singular = jnp.stack(singular) * jnp.exp(delta * float(np.log(S_MAP)))
+    # B: the series of s^delta-terms, sum_k (-s)^k/k! delta/(2 (delta + k)(a + k)), reordered in powers of w
+    # by (1 - w)^-(a + k), whose coefficients are (a + k)_j/j! = rising[k + j]/rising[k]/j!.
+    order = np.arange(SINGULAR_DEGREE + 1)
+    rising = jnp.cumprod(jnp.where(order > 0, a + static(order - 1), 1.0))
+    first = jnp.where(order > 0, delta / (delta + static(np.maximum(order, 0.5))), 1.0)
+    terms = 0.5 * static(rule.singular) / (a + static(order)) * first / rising
+    singular = rising * (static(rule.reorder) @ terms) * jnp.exp(delta * float(np.log(S_MAP)))
     k = np.arange(rule.first.shape[1])
     within = static(rule.first) @ (1.0 / (a + static(k))) * jnp.exp(a * rule.log_first)
     values = static(rule.weights) @ jnp.exp(delta * static(rule.log_t)) + within
     values = values + _power_term(static(rule.log_w), delta) * (static(rule.powers) @ singular)
     # Two products, not one: the large entries of the second must meet the small coefficients only. In
     # float32 rounding would fill the high ones, which add less than 1e-6.
-    terms = DEGREE + 1 if jnp.finfo(dtype).eps < 1e-10 else FLOAT32_DEGREE + 1
-    chebyshev = static(rule.to_chebyshev[:terms]) @ values
-    return static(rule.to_monomials[:terms, :terms]) @ chebyshev, singular
+    kept = DEGREE + 1 if jnp.finfo(dtype).eps < 1e-10 else FLOAT32_DEGREE + 1
+    chebyshev = static(rule.to_chebyshev[:kept]) @ values
+    return static(rule.to_monomials[:kept, :kept]) @ chebyshev, singular
