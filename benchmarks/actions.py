@@ -108,7 +108,8 @@ def microseconds(f, *args, n: int, repeats: int = REPEATS) -> float:
 def compiled(f, *args) -> tuple[Any, float]:
     """The compiled function and the seconds that tracing and compiling took."""
     start = time.perf_counter()
-    program = jax.jit(f).lower(*args).compile()
+    program = jax.jit(f)
+    jax.block_until_ready(program(*args))
     return program, time.perf_counter() - start
 
 

@@ -33,7 +33,8 @@ def _timed(compiled, *arguments) -> float:
 
 def _compiled(f, *arguments):
     start = time.perf_counter()
-    program = jax.jit(f).lower(*arguments).compile()
+    program = jax.jit(f)
+    jax.block_until_ready(program(*arguments))
     return program, time.perf_counter() - start
 
 
@@ -51,7 +52,7 @@ def main(stars: int = 2000) -> list[dict[str, Any]]:
     value, compile_value = _compiled(log_L, u, posterior.data)
     gradient, compile_gradient = _compiled(jax.value_and_grad(log_L), u, posterior.data)
     seconds, seconds_gradient = (_timed(f, u, posterior.data) for f in (value, gradient))
-    settings = model.Settings()
+    settings = model.Settings.for_stars(stars)
     count = model.evaluations(problem.model, posterior.data["nodes"], "StaeckelFudge", settings)
     slope = np.asarray(gradient(u, posterior.data)[1])
     step = 1e-5

@@ -16,7 +16,7 @@ import oortax as ox
 from oortax import data, inference, io, model, params, potential
 from oortax.commands.posterior import LogLikelihood
 
-MOCKS, STARS = 10, 5000
+MOCKS, STARS, MISSING = 10, 5000, 0.02
 
 
 def truths(problem: io.Problem, mock: int) -> dict[str, float]:
@@ -33,16 +33,19 @@ def fit(problem: io.Problem, mock: int) -> dict[str, Any]:
     """Draw one catalogue, fit it, compare with its truth."""
     truth = truths(problem, mock)
     tree = params.replace(problem.model, truth)
-    drawn = model.predict(
-        jax.random.key(mock), tree.galaxy, tree.survey, STARS, outliers=tree.outliers, missing_v_los=0.02
-    )
+    drawn = model.predict(jax.random.key(mock), tree.galaxy, tree.survey, STARS, outliers=tree.outliers)
     names = model.Catalogue.__dataclass_fields__
-    catalogue = model.Catalogue(**{k: v for k, v in drawn.columns.items() if k in names})
+    columns = {k: np.array(v) for k, v in drawn.columns.items() if k in names}
+    # Always as many, so that all catalogues share one compiled likelihood.
+    rng = np.random.default_rng([11, mock])
+    columns["v_los"][rng.choice(STARS, int(MISSING * STARS), replace=False)] = np.nan
+    catalogue = model.Catalogue(**columns)
     curve = dict(problem.constraints["circular_velocity"])
     v_c = np.asarray(jax.vmap(lambda R: potential.circular_velocity(tree.galaxy.potential, R))(curve["R"]))
     sigma = np.hypot(curve["sigma"], curve["systematic"] * v_c)
     curve |= {"v_c": v_c + sigma * np.random.default_rng([7, mock]).standard_normal(len(v_c))}
-    nodes = model.make_nodes(catalogue, problem.model.galaxy, problem.model.survey)
+    per_star = problem.config.inference.nodes_per_star
+    nodes = model.make_nodes(catalogue, problem.model.galaxy, problem.model.survey, per_star)
     posterior = inference.Posterior(
         problem.model,
         problem.priors,

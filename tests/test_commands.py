@@ -42,7 +42,7 @@ def config(tmp_path, monkeypatch):
     text = data.demo_config().read_text()
     head, _, tail = text.partition("[components.thin]")
     head = head.replace('b    = {prior = "LogNormal(log(0.3), 0.4)"}', "b = 0.3")
-    head = head.replace('q     = {prior = "Uniform(0.4, 1.6)", start = 0.95}', "q = 1.0")
+    head = head.replace('q     = {prior = "LogNormal(log(1.0), 0.3)"}', "q = 1.0")
     fixed = """
 [components.only]
 df = {kind = "QuasiIsothermal", R_d = 2.6, R_sigma = 8.0, sigma_r0 = 95.0, H_d = 0.3}

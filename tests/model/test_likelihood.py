@@ -153,3 +153,45 @@ def test_bad_input(problem, truth):
 def _with(catalogue, **changes):
     columns = {name: np.asarray(getattr(catalogue, name)) for name in catalogue.__dataclass_fields__}
     return model.Catalogue(**(columns | changes))
+
+
+def test_diagnosis_finds_the_numbers_sound(truth, problem, scores):
+    """Numerical errors of the normalisation are a small part of the statistical ones of 400 stars."""
+    catalogue, nodes = problem
+    paths = ("potential.disc.b", "components.thin.df.H_d", "components.thick.df.sigma_r0")
+    found = model.diagnose(truth, catalogue, nodes, paths=paths)
+    assert found.lost == 0 and 1.0 <= found.least_ess <= found.median_ess
+    assert found.evaluations > nodes.n_star_nodes > N
+    assert 0.0 < abs(found.error_log_A) < 1e-3
+    for path in paths:
+        i = list(FREE).index(path)
+        # Error of the score times theta over the root of the information in ln theta: in units of its sigma.
+        shift = found.error_score[path] * FREE[path] / np.sqrt((scores[:, i] ** 2).sum())
+        assert 0.0 < abs(shift) < 0.1, (path, shift)
+    assert "error of d ln L/d potential.disc.b" in found.as_dict()
+
+
+def test_gradient_through_dust_folded_selection_and_the_expected_number(truth, problem):
+    """Where the survey's own parameters are free the selection is folded anew, through its hard edges."""
+    catalogue, nodes = problem
+    dusty = survey.DustLayer(k=0.7, h=0.1)
+    behind = survey.Survey(selection=truth.survey.selection, errors=truth.survey.errors, extinction=dusty)
+    tree = model.Model(truth.galaxy, behind, truth.outliers)
+    paths = [path for path in params.parameters(tree) if path.endswith((".k", ".h"))]
+    assert len(paths) == 2
+    start = np.array([0.7, 0.1, 12.0])
+    settings = model.Settings(form="poisson", fold=True)
+
+    @jax.jit
+    def total(u, tree, problem):
+        at = params.replace(tree, dict(zip(paths, u[:2], strict=True)))
+        return model.log_likelihood(
+            at.galaxy, at.survey, *problem, outliers=at.outliers, settings=settings, log_number=u[2]
+        )
+
+    gradient = np.asarray(jax.jit(jax.grad(total))(jnp.asarray(start), tree, problem))
+    for i, slope in enumerate(gradient):
+        step = 1e-4 * start * (np.arange(3) == i)
+        high, low = (float(total(jnp.asarray(start + s), tree, problem)) for s in (step, -step))
+        assert slope == pytest.approx((high - low) / (2e-4 * start[i]), rel=1e-5), (i, slope)
+        assert abs(slope) > 1.0

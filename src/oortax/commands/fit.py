@@ -88,6 +88,13 @@ def infer(
     import jax
 
     options = problem.config.inference
+    shared: dict[str, Any] = {
+        "chains": options.chains,
+        "warmup": options.warmup,
+        "target_accept": options.target_accept,
+        "max_tree_depth": options.max_tree_depth,
+    }
+    ahead = inference.Ahead(posterior, **shared) if options.method == "nuts" else None
     maximum = stage(
         folder / "maximum.json",
         inference.Maximum,
@@ -114,11 +121,9 @@ def infer(
         posterior,
         gaussian,
         key=key_nuts,
-        chains=options.chains,
-        warmup=options.warmup,
         samples=options.samples,
-        target_accept=options.target_accept,
-        max_tree_depth=options.max_tree_depth,
+        ahead=ahead,
+        **shared,
         folder=folder / "chains",
         resume=resume,
         progress=progress,

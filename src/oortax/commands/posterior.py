@@ -29,7 +29,9 @@ class LogLikelihood:
             data["nodes"],
             outliers=tree.outliers,
             finder=self.finder,
-            settings=model.Settings(form=self.likelihood, **dict(self.settings)),
+            settings=model.Settings.for_stars(
+                len(data["catalogue"]), form=self.likelihood, **dict(self.settings)
+            ),
         )
         for name, curve in data["curves"].items():
             total = total + model.CONSTRAINTS[name](tree, curve)
@@ -63,13 +65,14 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
     more than a fraction of one across the posterior.
     """
     data: Any = posterior.data
-    settings = model.Settings(form=problem.config.inference.likelihood, **problem.config.inference.settings)
+    options = problem.config.inference
+    settings = model.Settings.for_stars(len(data["catalogue"]), form=options.likelihood, **options.settings)
     report = model.diagnose(
         tree,
         data["catalogue"],
         data["nodes"],
         paths=tuple(problem.priors),
-        finder=problem.config.inference.finder,
+        finder=options.finder,
         settings=settings,
     )
     return report.as_dict()

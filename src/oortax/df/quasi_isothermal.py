@@ -153,7 +153,7 @@ class BoundQuasiIsothermal(AbstractDF):
         sigma_phi = sigma_R * jnp.sqrt(epicycle2)
         drift = 0.5 * sigma_R**2 / v_c * (R / f.R_d + 2.0 * R / f.R_sigma - 1.0 + epicycle2)
         drift = jnp.minimum(drift, 1.5 * sigma_phi)
-        return disc_rule(sigma_R, sigma_z, sigma_phi, v_c - drift, spacing=1.2 / refine)
+        return disc_rule(sigma_R, sigma_z, sigma_phi, v_c - drift, spacing=1.1 / refine)
 
     def mass(self) -> Scalar:
         r"""(2 pi)^3 times the integral of f over the actions, both senses of rotation.

@@ -12,8 +12,10 @@ from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar
 
 _STEPS = 15
-# Turning points converge quadratically: a last step of 1e-2 leaves 1e-4, and J is stationary in them.
-TOLERANCE = 1e-2
+# Turning points converge quadratically: a last step of 1e-6 leaves 1e-12, and J is stationary in them, so
+# that the number of steps, which jumps, leaves no trace in J(x, v). Points that ran out of steps count as
+# converged at 1e-2.
+_LAST_STEP, TOLERANCE = 1e-6, 1e-2
 _TINY = 1e-30
 # Relative distance of the points a curvature is taken from.
 _NEARBY = 1e-4
@@ -73,8 +75,8 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
     """Ends of the motion in rho and v: Newton's method from a parabola through the star's own point.
 
     p_u^2/(2 rho^2) is concave in w = 1/rho and p_v^2 sin^2 v convex in cos^2 v in galaxy-like potentials,
-    so that Newton's method approaches each root from one side; steps are limited all the same. A batch goes on
-    until its last point has converged: 5 steps for discs, up to 12 for halo orbits.
+    so that Newton's method approaches each root from one side; steps are limited all the same. A batch goes
+    on until its last point has converged: some 6 steps for discs, up to 13 for halo orbits.
     """
     radial = partial(radial_kinetic, potential, star)
     vertical = partial(vertical_kinetic, potential, star)
@@ -122,7 +124,7 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
         return count + 1, new_apo, new_peri, new_y, residual
 
     def unfinished(state):
-        return (state[0] < _STEPS) & (state[-1] > TOLERANCE)
+        return (state[0] < _STEPS) & (state[-1] > _LAST_STEP)
 
     state = lax.while_loop(unfinished, step, (0, w_apo, w_peri, y, jnp.ones_like(y)))
     _, w_apo, w_peri, y, residual = state

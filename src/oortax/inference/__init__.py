@@ -7,6 +7,6 @@ is not imported here, because ArviZ takes seconds to import.
 from oortax.inference.laplace import Laplace, laplace
 from oortax.inference.optimise import Maximum, maximise
 from oortax.inference.posterior import Posterior
-from oortax.inference.sample import Samples, Status, sample
+from oortax.inference.sample import Ahead, Samples, Status, sample
 
-__all__ = ["Laplace", "Maximum", "Posterior", "Samples", "Status", "laplace", "maximise", "sample"]
+__all__ = ["Ahead", "Laplace", "Maximum", "Posterior", "Samples", "Status", "laplace", "maximise", "sample"]

@@ -5,6 +5,7 @@ blocks of every length, so a chain cut into other blocks is the same chain bit f
 """
 
 import logging
+import time
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -64,8 +65,9 @@ class Chains:
         state = init(*batch, jnp.asarray(inverse_mass))
         return [np.asarray(leaf) for leaf in _pack(state)]
 
-    def compile(self, state: list[np.ndarray]) -> None:
-        """Compile `run`, for states like this one."""
+    def compile(self) -> "Chains":
+        """Compile `run` and return self; may be called from another thread, ahead of time."""
+        state = [np.zeros((self.settings.chains, *leaf.shape), leaf.dtype) for leaf in self._shapes()]
         many = self._sequential
         if self.method == "vectorized":
             many = jax.vmap(self._one, in_axes=(None, 0, None))
@@ -78,12 +80,19 @@ class Chains:
                 out_specs=chains,
                 check_vma=False,
             )
+        began = time.perf_counter()
         self._program = jax.jit(many).lower(*self._arguments(state, 0)).compile()
+        log.info("sampler compiled in %.1f s", time.perf_counter() - began)
+        return self
+
+    def _shapes(self) -> list[Any]:
+        """Shapes of one chain's state as plain arrays."""
+        return jax.eval_shape(_pack, self._template)
 
     def run(self, state: list[np.ndarray], n: int) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         """State after n <= CAPACITY transitions, and their draws by name, each (chains, n, ...)."""
         if self._program is None:
-            self.compile(state)
+            self.compile()
         program: Any = self._program
         state, draws = program(*self._arguments(state, n))
         draws = {name: np.asarray(value)[:, :n] for name, value in draws.items()}

@@ -29,12 +29,22 @@ def _polynomials(x, n: int):
     return jnp.stack(values[:n])
 
 
+# Where ln rho of a thin disc turns from a parabola in z to a straight line, in kpc.
+_TURN = 0.2
+
+
+def _height(z):
+    """The variable in which ln rho(z) of a disc is nearly a polynomial: even, and |z| far from the plane."""
+    return jnp.sqrt(z * z + _TURN**2)
+
+
 @final
 class DensityGrid(eqx.Module):
-    """Chebyshev polynomials in R and |z| for ln rho of each component; constant beyond the box.
+    """Chebyshev polynomials in R and sqrt(z^2 + (0.2 kpc)^2) for ln rho of each component; constant beyond.
 
     A polynomial has no knots, so that a grid of some 20 points represents the smooth ln rho of a solar
-    neighbourhood (`model.diagnose` measures the error), and its derivatives are those of its values.
+    neighbourhood (`model.diagnose` measures the error), and its derivatives are those of its values. In
+    |z| itself six points leave an error five times as large.
     """
 
     coefficients: Float[Array, "k n_R n_z"]
@@ -45,7 +55,8 @@ class DensityGrid(eqx.Module):
         _, n_R, n_z = self.coefficients.shape
         box = self.box
         x = (2.0 * R - box.R_min - box.R_max) / (box.R_max - box.R_min)
-        y = 2.0 * jnp.abs(z) / box.z_max - 1.0
+        top = np.hypot(box.z_max, _TURN)
+        y = (2.0 * _height(z) - top - _TURN) / (top - _TURN)
         T_R = _polynomials(jnp.clip(x, -1.0, 1.0), n_R)
         T_z = _polynomials(jnp.clip(y, -1.0, 1.0), n_z)
         return jnp.einsum("kij,i,j->k", self.coefficients, T_R, T_z)
@@ -60,13 +71,15 @@ class VelocityNodes(NamedTuple):
 
 
 def velocity_nodes(
-    f: AbstractDF, potential: AbstractPotential, box: Box, *, n_R: int = 4, n_z: int = 5, refine: float = 1.0
+    f: AbstractDF, potential: AbstractPotential, box: Box, *, n_R: int = 3, n_z: int = 6, refine: float = 1.0
 ) -> VelocityNodes:
     """Where a (bound) DF must be known to fill an n_R x n_z grid of Chebyshev points."""
     x, _ = _chebyshev(n_R)
     y, _ = _chebyshev(n_z)
     R = 0.5 * (box.R_min + box.R_max) + 0.5 * (box.R_max - box.R_min) * x
-    z = 0.5 * box.z_max * (y + 1.0)
+    top = np.hypot(box.z_max, _TURN)
+    height = 0.5 * (top + _TURN) + 0.5 * (top - _TURN) * y
+    z = np.sqrt(height**2 - _TURN**2)
     R, z = (jnp.asarray(a.ravel()) for a in np.meshgrid(R, z, indexing="ij"))
     velocities, weights = jax.vmap(lambda R, z: f.velocity_rule(potential, R, z, refine))(R, z)
     places = jnp.stack([R, jnp.zeros_like(R), z], axis=-1)
@@ -79,8 +92,8 @@ def density_grid(
     actions: tuple[Float[Array, "p n 3"], ...],
     box: Box,
     *,
-    n_R: int = 4,
-    n_z: int = 5,
+    n_R: int = 3,
+    n_z: int = 6,
 ) -> DensityGrid:
     """Integrate every (bound) DF over velocity, given the actions at its nodes."""
     _, to_R = _chebyshev(n_R)

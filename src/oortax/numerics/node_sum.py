@@ -14,7 +14,7 @@ _FEW = 16
 
 
 def node_sum(term: Callable[..., Any], arguments: Any, *columns: Any) -> Any:
-    """sum_i term(arguments, *row_i) over the rows of `columns`, a loop that sums the gradient beside the value.
+    """sum_i term(arguments, *row_i) over the rows of `columns`; the gradient is summed beside the value.
 
     Reverse mode of a sum over nodes stores every intermediate of every node, for each point of a batch, and
     reads it back later. A point has few arguments, so this keeps one running partial derivative for each
@@ -35,7 +35,9 @@ def node_sum(term: Callable[..., Any], arguments: Any, *columns: Any) -> Any:
         return term(eqx.combine(dynamic, static), *row)
 
     def plain(dynamic):
-        return loop(lambda total, row: (total + at(dynamic, row), None), jnp.zeros((), dtype=columns[0].dtype))
+        return loop(
+            lambda total, row: (total + at(dynamic, row), None), jnp.zeros((), dtype=columns[0].dtype)
+        )
 
     total = jax.custom_jvp(plain)
 

@@ -1,11 +1,15 @@
 """Flattened halos."""
 
 import functools
-from typing import final
+from collections.abc import Callable
+from typing import NamedTuple, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jaxtyping import Array
 from numpyro.distributions import constraints
 
 from oortax.constants import G
@@ -49,26 +53,88 @@ class FlattenedNFW(AbstractClosedForm):
     def Phi_of_squares(self, R2, z2):
         scale = 4.0 * jnp.pi * G * self.rho_s * self.r_s**2
         unit = 1.0 / (self.r_s * self.r_s)
-        return -scale * _homoeoids(self.n_nodes)(soften(R2) * unit, z2 * unit, self.q)
+        integral = _sum_of_profiles(0, lambda q: _coefficients(self.n_nodes, q).c, self.n_nodes)
+        return -scale * integral(soften(R2) * unit, z2 * unit, self.q)
 
 
 @functools.cache
-def _homoeoids(n_nodes: int):
-    """q times the integral over t as a function of (R/r_s)^2, (z/r_s)^2 and q."""
-    return by_partials(functools.partial(_integral, n_nodes))
-
-
-def _integral(n_nodes: int, R2, z2, q):
+def _rule(n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes h in (0, 1) and weights over h."""
     u, weight = np.polynomial.legendre.leggauss(n_nodes)
     u, weight = 0.5 * (1.0 + u), 0.5 * weight
     h = np.expm1(CROWDING * u) / np.expm1(CROWDING)
-    weight = weight * CROWDING * np.exp(CROWDING * u) / np.expm1(CROWDING)
-    c = (1.0 - q) / (1.0 + q)
+    return h, weight * CROWDING * np.exp(CROWDING * u) / np.expm1(CROWDING) / h
+
+
+class _Homoeoids(NamedTuple):
+    """Coefficients of the sum over nodes, q int = sum_i c_i / (1 + sqrt(a_i R^2 + b_i z^2)), shape (n,)."""
+
+    a: Array
+    b: Array
+    c: Array
+
+
+def _coefficients(n_nodes: int, q) -> _Homoeoids:
+    h, weight = (jnp.asarray(array, dtype=jnp.result_type(q)) for array in _rule(n_nodes))
+    flat = (1.0 - q) / (1.0 + q)
     stretch = 2.0 / (1.0 + q)
-    total = 0.0
-    # Written out node by node: XLA fuses this into one vectorised loop over points.
-    for node, w in zip(h.tolist(), weight.tolist(), strict=True):
-        t = stretch * node / (1.0 + c * node**2)
-        slant = stretch * node / (1.0 - c * node**2)
-        total = total + t * (w / node) / (1.0 + jnp.sqrt(t * t * R2 + slant * slant * z2))
-    return q * total
+    t = stretch * h / (1.0 + flat * h**2)
+    slant = stretch * h / (1.0 - flat * h**2)
+    return _Homoeoids(t * t, slant * slant, q * t * weight)
+
+
+def _profile(order: int, S):
+    """Derivatives of g(S) = 1/(1 + sqrt(S))."""
+    m = jnp.sqrt(S)
+    if order == 0:
+        return 1.0 / (1.0 + m)
+    inverse = 1.0 / (m * (1.0 + m))
+    if order == 1:
+        return -0.5 * m * inverse * inverse
+    if order == 2:
+        return (0.25 + 0.75 * m) * inverse**3
+    if order == 3:
+        return -(0.375 + m * (1.5 + 1.875 * m)) * inverse**4 / m
+    return jax.grad(lambda S: _profile(order - 1, S))(S)
+
+
+def _sum_of_profiles(order: int, weights: Callable, n_nodes: int) -> Callable:
+    """sum_i w_i(q) g^(order)(a_i R2 + b_i z2) as a function of (R2, z2, q), and so are its partials.
+
+    Each derivative is another such sum, so that none is longer than the first.
+    """
+
+    def at(R2, z2, q):
+        a, b, _ = _coefficients(n_nodes, q)
+
+        def add(total, row):
+            w, a, b = row
+            return total + w * _profile(order, a * R2 + b * z2), None
+
+        zero = jnp.zeros(jnp.shape(R2), dtype=jnp.result_type(R2, z2, q))
+        # Unrolled: XLA fuses all nodes into one vectorised loop over points.
+        return lax.scan(add, zero, (weights(q), a, b), unroll=n_nodes)[0]
+
+    def next_order(factor):
+        return _sum_of_profiles(order + 1, lambda q: weights(q) * factor(q), n_nodes)
+
+    def slope(f):
+        return lambda q: jax.jvp(f, (q,), (jnp.ones_like(q),))[1]
+
+    def a(q):
+        return _coefficients(n_nodes, q).a
+
+    def b(q):
+        return _coefficients(n_nodes, q).b
+
+    def by_R2(R2, z2, q):
+        return next_order(a)(R2, z2, q)
+
+    def by_z2(R2, z2, q):
+        return next_order(b)(R2, z2, q)
+
+    def by_q(R2, z2, q):
+        stretched = R2 * next_order(slope(a))(R2, z2, q) + z2 * next_order(slope(b))(R2, z2, q)
+        return _sum_of_profiles(order, slope(weights), n_nodes)(R2, z2, q) + stretched
+
+    return by_partials(at, known=(by_R2, by_z2, by_q))

@@ -7,6 +7,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from numpyro.distributions import constraints
 
 from oortax.constants import G
@@ -92,11 +93,10 @@ def _power_term(log_w, delta):
 
 
 def _horner(coefficients, u):
-    """A polynomial, lowest coefficient first, written out so that one loop over points fuses."""
-    total = coefficients[-1]
-    for k in range(coefficients.shape[0] - 2, -1, -1):
-        total = total * u + coefficients[k]
-    return total
+    """A polynomial, lowest coefficient first, unrolled so that one loop over points fuses."""
+    start = coefficients[-1] + jnp.zeros_like(u)
+    rest = coefficients[:-1]
+    return lax.scan(lambda total, c: (total * u + c, None), start, rest, reverse=True, unroll=len(rest))[0]
 
 
 class _Rule(NamedTuple):
