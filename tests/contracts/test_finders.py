@@ -115,7 +115,7 @@ def test_conserved_along_orbits(family, bound):
 def test_batches_points_and_eager_calls_agree():
     J, _ = actions(POT, X[::10], V[::10])
     finder = dynamics.StaeckelFudge(POT)
-    one = jax.jit(finder.actions)
+    one = eqx.filter_jit(finder.actions)
     for i, row in enumerate(range(0, len(X), 10)):
         np.testing.assert_allclose(one(X[row], V[row]), J[i], rtol=1e-10)
     np.testing.assert_allclose(finder.actions(jnp.asarray(X[0]), jnp.asarray(V[0])), J[0], rtol=1e-10)

@@ -44,7 +44,7 @@ class DensityGrid(eqx.Module):
 
     A polynomial has no knots, so that a grid of some 20 points represents the smooth ln rho of a solar
     neighbourhood (`model.diagnose` measures the error), and its derivatives are those of its values. In
-    |z| itself six points leave an error five times as large.
+    |z| itself five points leave an error four times as large.
     """
 
     coefficients: Float[Array, "k n_R n_z"]
@@ -71,7 +71,7 @@ class VelocityNodes(NamedTuple):
 
 
 def velocity_nodes(
-    f: AbstractDF, potential: AbstractPotential, box: Box, *, n_R: int = 3, n_z: int = 6, refine: float = 1.0
+    f: AbstractDF, potential: AbstractPotential, box: Box, *, n_R: int = 3, n_z: int = 5, refine: float = 1.0
 ) -> VelocityNodes:
     """Where a (bound) DF must be known to fill an n_R x n_z grid of Chebyshev points."""
     x, _ = _chebyshev(n_R)
@@ -93,7 +93,7 @@ def density_grid(
     box: Box,
     *,
     n_R: int = 3,
-    n_z: int = 6,
+    n_z: int = 5,
 ) -> DensityGrid:
     """Integrate every (bound) DF over velocity, given the actions at its nodes."""
     _, to_R = _chebyshev(n_R)

@@ -46,7 +46,7 @@ class Settings:
 
     form: str = "conditional"
     n_R: int = 3
-    n_z: int = 6
+    n_z: int = 5
     refine: float = 1.0
     batch_size: int = 2048
     fold: bool = False
