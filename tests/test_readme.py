@@ -36,7 +36,7 @@ def test_two_commands_are_all_the_set_up():
 
 def test_first_screen_shows_both_commands():
     screen = "\n".join(TEXT.splitlines()[:25])
-    assert "ci:demo" in screen and "ci:test" in screen
+    assert "ci:demo" in screen and "ci:test" in screen and "![" in screen
 
 
 @pytest.mark.slow
