@@ -12,7 +12,7 @@ from oortax.io.problem import Problem
 from oortax.plots import literature
 from oortax.plots.report import Picture
 
-POTENTIALS_DRAWN = 60
+POTENTIALS_DRAWN, QUANTITIES_DRAWN = 60, 1000
 PREDICTED_PER_STAR = 4
 
 
@@ -34,7 +34,10 @@ def write(
         if _moves(found)
         else best.galaxy.potential
     )
-    derived = plots.local_quantities(pots, R0=R0)
+    many = (
+        plots.potentials_at(best.galaxy.potential, found.draws, QUANTITIES_DRAWN) if _moves(found) else pots
+    )
+    derived = plots.local_quantities(many, R0=R0)
     diagnostics = dict(numerical_checks(problem, posterior, best))
     if judged is not None:
         diagnostics |= {key: value for key, value in judged._asdict().items() if key != "sentence"}
@@ -76,7 +79,8 @@ def _moves(found: Any) -> bool:
 def _pictures(problem, found, best, pots, units, rhat, R0: float) -> list[Picture]:
     """The figures in the order of the report."""
     curve = problem.constraints.get("circular_velocity")
-    observed = plots.heliocentric({k: v for k, v in problem.columns.items() if k != "ids"})
+    # Colours only select: the model has no distribution of them to compare.
+    observed = plots.heliocentric({k: v for k, v in problem.columns.items() if k not in ("ids", "colour")})
     n = PREDICTED_PER_STAR * len(problem.columns["l"])
     model = plots.heliocentric(predicted(problem, best, n, problem.config.inference.seed))
     pictures = [
