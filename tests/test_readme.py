@@ -86,4 +86,7 @@ def test_published_values_are_those_of_the_report(quantity):
 
 def test_the_demos_figures_have_their_place():
     between = TEXT.partition("<!-- demo:begin -->")[2].partition("<!-- demo:end -->")[0]
-    assert "`oortax demo" in between
+    assert "`oortax demo`" in between and "R-hat" in between
+    for quantity in ("v_c(R0)", "K_z", "surface density", "dark matter", "axis ratio q"):
+        row = next(line for line in between.splitlines() if line.startswith("|") and quantity in line)
+        assert re.search(r"\| \d+\.\d+ \(\+\d+\.\d+ -\d+\.\d+\)", row), row

@@ -71,7 +71,7 @@ def diagnose(
     finer = dataclasses.replace(
         settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=1.5 * settings.refine
     )
-    # The normalisation needs no stars: one node keeps the shapes.
+    # The finer normalisation needs no stars: one node keeps the shapes.
     alone = Nodes(jax.tree.map(lambda a: a[:1], nodes.stars), nodes.volume, nodes.box)
     start = {path: jnp.asarray(params.get(model, path)) for path in paths}
     N = len(catalogue)
