@@ -21,6 +21,10 @@ class LogLikelihood:
     likelihood: str
     settings: tuple[tuple[str, Any], ...] = ()
 
+    def settings_for(self, catalogue: Any) -> model.Settings:
+        """The settings that suit a catalogue's number of stars, with the configuration's own."""
+        return model.Settings.for_stars(len(catalogue), form=self.likelihood, **dict(self.settings))
+
     def __call__(self, tree: Any, data: Mapping[str, Any]) -> Any:
         total = model.log_likelihood(
             tree.galaxy,
@@ -29,9 +33,7 @@ class LogLikelihood:
             data["nodes"],
             outliers=tree.outliers,
             finder=self.finder,
-            settings=model.Settings.for_stars(
-                len(data["catalogue"]), form=self.likelihood, **dict(self.settings)
-            ),
+            settings=self.settings_for(data["catalogue"]),
         )
         for name, curve in data["curves"].items():
             total = total + model.CONSTRAINTS[name](tree, curve)
@@ -65,15 +67,14 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
     more than a fraction of one across the posterior.
     """
     data: Any = posterior.data
-    options = problem.config.inference
-    settings = model.Settings.for_stars(len(data["catalogue"]), form=options.likelihood, **options.settings)
+    log_likelihood: Any = posterior.log_likelihood
     report = model.diagnose(
         tree,
         data["catalogue"],
         data["nodes"],
         paths=tuple(problem.priors),
-        finder=options.finder,
-        settings=settings,
+        finder=log_likelihood.finder,
+        settings=log_likelihood.settings_for(data["catalogue"]),
     )
     return report.as_dict()
 

@@ -76,7 +76,7 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
 
     p_u^2/(2 rho^2) is concave in w = 1/rho and p_v^2 sin^2 v convex in cos^2 v in galaxy-like potentials,
     so that Newton's method approaches each root from one side; steps are limited all the same. A batch goes
-    on until its last point has converged: some 6 steps for discs, up to 13 for halo orbits.
+    on until its last point has converged.
     """
     radial = partial(radial_kinetic, potential, star)
     vertical = partial(vertical_kinetic, potential, star)

@@ -112,7 +112,7 @@ def read_table(path: str | Path) -> Table:
             columns, units = _read_astropy(path, FORMATS[suffix])
     except FileNotFoundError:
         raise
-    except Exception as error:
+    except (ValueError, TypeError, LookupError, NotImplementedError, OSError) as error:
         raise ValueError(f"{path} cannot be read as {FORMATS[suffix]}: {error}") from error
     table = Table(path.name, columns, units)
     if len(table) == 0:

@@ -29,7 +29,8 @@ class Catalogue(eqx.Module):
         Heliocentric line-of-sight velocity; NaN where not measured.
     V, colour : shape (N,), mag
 
-    Raises ValueError if a column is missing, has another length, or holds NaN where it must not.
+    Raises ValueError if a column is missing, has another length, holds NaN where it must not, or a negative
+    error.
     """
 
     l: Float[Array, " N"]
@@ -64,6 +65,17 @@ class Catalogue(eqx.Module):
                     f"Catalogue: column {name} is not finite in {len(rows)} rows (first {rows[0]}); drop them"
                 )
             setattr(self, name, as_array(value))
+        measured = np.isfinite(self.v_los)
+        for name in ("parallax_error", "mu_l_error", "mu_b_error", "v_los_error"):
+            error = np.asarray(getattr(self, name))
+            # Without a v_los its error does not matter.
+            bad = ~(error >= 0.0) & (measured if name == "v_los_error" else True)
+            if np.any(bad):
+                rows = np.flatnonzero(bad)
+                raise ValueError(
+                    f"Catalogue: column {name} is negative or not finite in {len(rows)} rows "
+                    f"(first {rows[0]}); give an error or drop them"
+                )
 
     def __len__(self) -> int:
         return self.l.shape[0]

@@ -13,7 +13,7 @@ from oortax.dynamics import circular_orbits
 from oortax.model.catalogue import Catalogue
 from oortax.model.density import velocity_nodes
 from oortax.model.galaxy import Model
-from oortax.model.likelihood import FinderLike, Settings, derive, log_normalisation, per_star
+from oortax.model.likelihood import FinderLike, PerStar, Settings, per_star
 from oortax.model.nodes import Nodes
 
 # Relative step of the differences that measure an error's slope.
@@ -71,18 +71,21 @@ def diagnose(
     finer = dataclasses.replace(
         settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=1.5 * settings.refine
     )
-    # The finer normalisation needs no stars: one node keeps the shapes.
+    # The finer normalisation needs no stars: one of them keeps the shapes.
     alone = Nodes(jax.tree.map(lambda a: a[:1], nodes.stars), nodes.volume, nodes.box)
+    one = jax.tree.map(lambda a: a[:1], catalogue)
     start = {path: jnp.asarray(params.get(model, path)) for path in paths}
     N = len(catalogue)
 
-    @partial(jax.jit, static_argnums=2)
-    def log_A(model, values, rule):
+    def given(rule, catalogue, nodes, model, values) -> PerStar:
         at = params.replace(model, values)
-        derived = derive(at.galaxy, at.survey, alone, finder, rule)
-        return log_normalisation(at.galaxy, at.survey, nodes.volume, derived, fold=rule.fold)
+        return per_star(
+            at.galaxy, at.survey, catalogue, nodes, outliers=at.outliers, finder=finder, settings=rule
+        )
 
-    coarse, fine = (float(log_A(model, start, rule)) for rule in (settings, finer))
+    coarse = partial(jax.jit(given, static_argnums=0), settings, catalogue, nodes, model)
+    fine = partial(jax.jit(given, static_argnums=0), finer, one, alone, model)
+    stars, log_A = coarse(start), fine(start).log_A
 
     def error_score(path: str) -> float:
         # Differences, because compiling two more gradients would take a minute.
@@ -90,22 +93,17 @@ def diagnose(
         error = 0.0
         for sign in (1.0, -1.0):
             moved = start | {path: start[path] + sign * step}
-            error += sign * float(log_A(model, moved, settings) - log_A(model, moved, finer))
+            error += sign * float(coarse(moved).log_A - fine(moved).log_A)
         return N * error / (2.0 * step)
 
-    stars = jax.jit(
-        lambda m, c, n: per_star(
-            m.galaxy, m.survey, c, n, outliers=m.outliers, finder=finder, settings=settings
-        )
-    )(model, catalogue, nodes)
     ess = np.asarray(stars.ess)
     return Diagnosis(
         evaluations=evaluations(model, nodes, finder, settings),
         least_ess=float(ess.min()),
         median_ess=float(np.median(ess)),
         lost=int(np.sum(~np.isfinite(np.asarray(stars.log_L)))),
-        log_A=coarse,
-        error_log_A=coarse - fine,
+        log_A=float(stars.log_A),
+        error_log_A=float(stars.log_A - log_A),
         error_score={path: error_score(path) for path in paths},
     )
 

@@ -175,23 +175,11 @@ def _node_term(
 
 
 class PerStar(NamedTuple):
-    """ln L_k of every star (without the normalisation) and its effective number of nodes, shape (N,)."""
+    """ln L_k - ln A and the effective number of nodes of every star, shape (N,), and ln A."""
 
     log_L: Float[Array, " N"]
     ess: Float[Array, " N"]
-
-
-def _per_star(galaxy, survey, outliers, derived: Derived, nodes: Nodes, N: int) -> PerStar:
-    stars = nodes.stars
-    terms = jax.vmap(partial(_node_term, galaxy, survey, outliers, derived))(
-        stars, derived.x, derived.v, derived.J
-    )
-    peak = jax.lax.stop_gradient(jax.ops.segment_max(terms, stars.star, N, indices_are_sorted=True))
-    values = jnp.exp(terms - peak[stars.star])
-    total = jax.ops.segment_sum(values, stars.star, N, indices_are_sorted=True)
-    squares = jax.ops.segment_sum(values**2, stars.star, N, indices_are_sorted=True)
-    log_L = peak + jnp.log(total)
-    return PerStar(jnp.where(log_L < 0.5 * _NEVER, -jnp.inf, log_L), total**2 / squares)
+    log_A: Scalar
 
 
 def per_star(
@@ -204,15 +192,24 @@ def per_star(
     finder: FinderLike = "StaeckelFudge",
     settings: Settings | None = None,
 ) -> PerStar:
-    """ln L_k - ln A of every star, and its effective number of nodes.
+    """ln L_k - ln A of every star, its effective number of nodes, and ln A; arguments as of `log_likelihood`.
 
     The second is (sum t)^2 / sum t^2 over the terms of a star's quadrature: near 1 if one node carries it.
     """
     settings = Settings() if settings is None else settings
     derived = derive(galaxy, survey, nodes, finder, settings)
     log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
-    stars = _per_star(galaxy, survey, outliers, derived, nodes, len(catalogue))
-    return PerStar(stars.log_L - log_A, stars.ess)
+    stars, N = nodes.stars, len(catalogue)
+    terms = jax.vmap(partial(_node_term, galaxy, survey, outliers, derived))(
+        stars, derived.x, derived.v, derived.J
+    )
+    peak = jax.lax.stop_gradient(jax.ops.segment_max(terms, stars.star, N, indices_are_sorted=True))
+    values = jnp.exp(terms - peak[stars.star])
+    total = jax.ops.segment_sum(values, stars.star, N, indices_are_sorted=True)
+    squares = jax.ops.segment_sum(values**2, stars.star, N, indices_are_sorted=True)
+    log_L = peak + jnp.log(total)
+    log_L = jnp.where(log_L < 0.5 * _NEVER, -jnp.inf, log_L)
+    return PerStar(log_L - log_A, total**2 / squares, log_A)
 
 
 def log_likelihood(
@@ -242,19 +239,16 @@ def log_likelihood(
     velocity node, linear in the number of stars; memory is bounded by `settings.batch_size`.
     """
     settings = Settings() if settings is None else settings
-    derived = derive(galaxy, survey, nodes, finder, settings)
-    log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
-    N = len(catalogue)
-    stars = _per_star(galaxy, survey, outliers, derived, nodes, N)
-    conditional = jnp.sum(stars.log_L) - N * log_A
+    stars = per_star(galaxy, survey, catalogue, nodes, outliers=outliers, finder=finder, settings=settings)
+    conditional = jnp.sum(stars.log_L)
     if settings.form == "conditional":
         return conditional
     if log_number is None:
         raise ValueError("the Poisson form needs log_number, ln of the number of stars in the Galaxy")
-    log_expected = log_number + log_A
+    log_expected = log_number + stars.log_A
     if outliers is not None:
         log_expected = log_expected - jnp.log1p(-outliers.fraction)
-    return conditional + N * log_expected - jnp.exp(log_expected)
+    return conditional + len(catalogue) * log_expected - jnp.exp(log_expected)
 
 
 log_likelihood.per_star = per_star  # type: ignore[attr-defined]

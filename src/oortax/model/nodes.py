@@ -124,7 +124,7 @@ def _star_nodes(catalogue: Catalogue, survey: Survey, n: int, seed: int) -> Star
     measured = np.isfinite(columns["v_los"])
     v_grid = np.arange(-_V_LOS_HALF_RANGE, _V_LOS_HALF_RANGE + 1.0, _V_LOS_STEP)
     jitter = float(survey.errors.v_los_jitter)
-    v_sigma = np.hypot(np.nan_to_num(columns["v_los_error"]), jitter)
+    v_sigma = np.hypot(columns["v_los_error"], jitter)
     expected = _expected_v_los(survey, columns["l"], columns["b"])
     rows = []
     for j in range(n):

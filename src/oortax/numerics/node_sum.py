@@ -18,7 +18,7 @@ def node_sum(term: Callable[..., Any], arguments: Any, *columns: Any) -> Any:
 
     Reverse mode of a sum over nodes stores every intermediate of every node, for each point of a batch, and
     reads it back later. A point has few arguments, so this keeps one running partial derivative for each
-    of them that is differentiated: nothing is stored, and the derivative costs two to three times the value.
+    of them that is differentiated, and stores nothing.
     The loop lies outside any batch of points, which vectorises better than an inner sum and compiles one
     term. First derivatives only, in forward and reverse mode. All that is traced comes in `arguments`
     (a tree); `columns` are constants.

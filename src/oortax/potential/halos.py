@@ -53,8 +53,7 @@ class FlattenedNFW(AbstractClosedForm):
     def Phi_of_squares(self, R2, z2):
         scale = 4.0 * jnp.pi * G * self.rho_s * self.r_s**2
         unit = 1.0 / (self.r_s * self.r_s)
-        integral = _sum_of_profiles(0, lambda q: _coefficients(self.n_nodes, q).c, self.n_nodes)
-        return -scale * integral(soften(R2) * unit, z2 * unit, self.q)
+        return -scale * _integral(self.n_nodes)(soften(R2) * unit, z2 * unit, self.q)
 
 
 @functools.cache
@@ -81,6 +80,12 @@ def _coefficients(n_nodes: int, q) -> _Homoeoids:
     t = stretch * h / (1.0 + flat * h**2)
     slant = stretch * h / (1.0 - flat * h**2)
     return _Homoeoids(t * t, slant * slant, q * t * weight)
+
+
+@functools.cache
+def _integral(n_nodes: int) -> Callable:
+    """q times the integral as a function of (R/r_s)^2, (z/r_s)^2 and q."""
+    return _sum_of_profiles(0, lambda q: _coefficients(n_nodes, q).c, n_nodes)
 
 
 def _profile(order: int, S):
