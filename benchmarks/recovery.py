@@ -45,7 +45,8 @@ def fit(problem: io.Problem, mock: int) -> dict[str, Any]:
     catalogue = model.Catalogue(**columns)
     curve = dict(problem.constraints["circular_velocity"])
     v_c = np.asarray(jax.vmap(lambda R: potential.circular_velocity(tree.galaxy.potential, R))(curve["R"]))
-    sigma = np.hypot(curve["sigma"], curve["systematic"] * v_c)
+    systematic = float(tree.constraints["circular_velocity"].systematic)
+    sigma = np.hypot(curve["sigma_plus"], systematic * v_c)
     curve |= {"v_c": v_c + sigma * np.random.default_rng([7, mock]).standard_normal(len(v_c))}
     per_star = problem.config.inference.nodes_per_star
     nodes = model.make_nodes(catalogue, problem.model.galaxy, problem.model.survey, per_star)

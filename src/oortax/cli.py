@@ -85,15 +85,23 @@ def fit(
     chains: Chains = None,
     samples: Samples = None,
 ) -> None:
-    """Fit the model of a configuration file to its catalogue.
+    """Fit the model of a configuration file to its catalogue, its direct constraints, or both.
 
     Parameters
     ----------
     config
-        TOML file; see the README, and `demo.toml` in the package's data for a complete one.
+        TOML file, or the name of a bundled one: demo (stars) or gas (gas, masers and forces alone).
     """
+    config = _bundled(config)
     stem = f"oortax-{config.stem}"
     _fit(config, stem, out, force, resume, json, stars, all_stars, method, seed, chains, samples)
+
+
+def _bundled(config: Path) -> Path:
+    """The file itself, or if there is none the bundled configuration of that name."""
+    from oortax import data
+
+    return config if config.exists() else data.config(str(config)) or config
 
 
 def _fit(config, stem, out, force, resume, json, stars, all_stars, method, seed, chains, samples) -> None:
@@ -119,14 +127,16 @@ def _fit(config, stem, out, force, resume, json, stars, all_stars, method, seed,
 
 @app.command
 def check(config: Path, /, *, json: Json = False, stars: Stars = None, seed: Seed = None) -> None:
-    """Say which rows of the catalogue are used and why the others are not, and check the gradients.
+    """Say which rows of catalogue and tables are used and why the others are not, and check the gradients.
 
     Parameters
     ----------
     config
-        TOML file.
+        TOML file, or the name of a bundled one: demo or gas.
     """
     from oortax.commands import session
+
+    config = _bundled(config)
 
     session.prepare()
     from oortax.commands.check import check as run

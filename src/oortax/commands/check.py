@@ -8,7 +8,7 @@ import numpy as np
 
 from oortax import inference
 from oortax.commands import session
-from oortax.commands.posterior import build_posterior, numerical_checks
+from oortax.commands.posterior import build_posterior, constraint_rows, numerical_checks
 from oortax.io.config import load_config
 from oortax.io.problem import build
 
@@ -26,7 +26,7 @@ def check(config: Path, *, json: bool = False, changes: dict[str, Any] | None = 
     console = session.console(json)
     settings = load_config(config).with_inference(**(changes or {}))
     problem = build(settings)
-    for line in problem.report.sentences():
+    for line in problem.sentences():
         console.print(line)
     posterior = build_posterior(problem)
     u = posterior.check_start()
@@ -38,12 +38,17 @@ def check(config: Path, *, json: bool = False, changes: dict[str, Any] | None = 
         console.print(f"  {path} = {value:.6g}  (gradient error {errors[path]:.1e})")
     for name, value in numbers.items():
         console.print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    direct = constraint_rows(problem, problem.model)
+    for row in direct:
+        console.print(f"{row['constraint']}: chi2 = {row['chi2']:.1f} of {row['points']} points")
     result = {
-        "rows": problem.report.as_dict(),
+        "rows": None if problem.report is None else problem.report.as_dict(),
+        "tables": {name: table.as_dict() for name, table in problem.tables.items()},
         "start": dict(problem.start),
         "log_density": float(log_density),
         "gradient_error": errors,
         "numbers": numbers,
+        "constraints": direct,
     }
     if json:
         session.print_json(result)

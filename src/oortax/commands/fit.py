@@ -67,7 +67,7 @@ def fit(
     console = session.console(json)
     log.info("%s %s, configuration %s", " ".join(_words(versions())), _words(devices()), config)
     console.print(f"[bold]{folder}[/bold]")
-    for line in problem.report.sentences():
+    for line in problem.sentences():
         log.info(line)
         console.print(f"  {line}")
     console.print(f"  {len(problem.priors)} free parameters; {settings.inference.method}")
@@ -158,7 +158,8 @@ def write_results(
         "converged": judged.converged if judged else found.maximum.converged,
         "log_density": found.maximum.log_density,
         "parameters": rows,
-        "rows": problem.report.as_dict(),
+        "rows": None if problem.report is None else problem.report.as_dict(),
+        "tables": {name: table.as_dict() for name, table in problem.tables.items()},
         "run": attributes,
     }
     derived = report.write(problem, posterior, found, best, rows, judged, attributes, folder)
@@ -174,9 +175,9 @@ def provenance(problem: Problem, seconds: float) -> dict[str, Any]:
         "versions": versions(),
         "devices": [f"{d['platform']}:{d['id']}" for d in devices()],
         "seed": problem.config.inference.seed,
-        "catalogue": problem.config.data.catalogue,
+        "catalogue": "none" if problem.config.data is None else problem.config.data.catalogue,
         "data_sha256": problem.data_sha256,
-        "stars": len(problem.columns["l"]),
+        "stars": len(problem.columns["l"]) if problem.columns else 0,
         "seconds": round(seconds, 1),
     }
 

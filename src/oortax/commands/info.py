@@ -22,7 +22,13 @@ CITATIONS: tuple[tuple[str, str], ...] = (
     ("data", "ESA 1997, SP-1200; van Leeuwen 2007, A&A 474, 653 (Hipparcos)"),
     ("data", "Wenger et al. 2000, A&AS 143, 9 (SIMBAD)"),
     ("data", "Eilers, Hogg, Rix & Ness 2019, ApJ 871, 120 (circular-speed curve)"),
+    ("data", "Ou, Eilers, Necib & Frebel 2024, MNRAS 528, 693 (circular-speed curve)"),
     ("data", "Bovy & Rix 2013, ApJ 779, 115 (vertical force)"),
+    ("data", "McClure-Griffiths & Dickey 2007, ApJ 671, 427; 2016, ApJ 831, 124 (H I terminal velocities)"),
+    ("data", "Clemens 1985, ApJ 295, 422 (CO terminal velocities)"),
+    ("data", "Reid et al. 2019, ApJ 885, 131 (masers)"),
+    ("data", "Reid & Brunthaler 2020, ApJ 892, 39 (proper motion of Sgr A*)"),
+    ("data", "the papers named in enclosed_mass_compilation.csv (enclosed masses)"),
     ("software", "Bradbury et al. 2018, JAX; Kidger & Garcia 2021, Equinox"),
     ("software", "Phan, Pradhan & Jankowiak 2019, NumPyro; Hoffman & Gelman 2014, JMLR 15, 1593 (NUTS)"),
     ("software", "Kumar et al. 2019, JOSS 4, 1143 (ArviZ); Foreman-Mackey 2016, JOSS 1, 24 (corner)"),
@@ -41,7 +47,13 @@ LICENCES = {
     "gaia_giants.parquet": "measurements of ESA/Gaia/DPAC, free to use with the credit above; V and B-V by "
     "H. Leung and the Stellarium developers (values only)",
     "eilers_2019.csv": "published table; copy from gala (MIT)",
+    "ou_2024.csv": "published table; copy from carlzimmerman/zimmerman-formula (values only)",
     "bovy_rix_2013_table3.csv": "published table; copy from jobovy/mwhalo-shape-2016 (BSD-3-Clause)",
+    "hi_mcclure_griffiths_dickey_2007_q4.csv": "published; copy from jobovy/mwhalo-shape-2016 (BSD-3-Clause)",
+    "hi_mcclure_griffiths_dickey_2016_q1.csv": "published; copy from jobovy/mwhalo-shape-2016 (BSD-3-Clause)",
+    "co_clemens_1985_q1.csv": "published table; copy from jobovy/mwhalo-shape-2016 (BSD-3-Clause)",
+    "reid_2019_masers.csv": "published measurements; copy from tvwenger/coop2021 (values only)",
+    "enclosed_mass_compilation.csv": "published values; copy from gala (MIT)",
 }
 
 

@@ -14,7 +14,7 @@ from oortax.io.problem import Problem
 class LogLikelihood:
     """ln L(model, data) with the choices that are compiled in; equal choices compile once.
 
-    `data` holds the catalogue, its nodes and the measured curves.
+    `data` holds the catalogue and its nodes, or None for both without stars, and the measured tables.
     """
 
     finder: str
@@ -26,7 +26,10 @@ class LogLikelihood:
         return model.Settings.for_stars(len(catalogue), form=self.likelihood, **dict(self.settings))
 
     def __call__(self, tree: Any, data: Mapping[str, Any]) -> Any:
-        total = model.log_likelihood(
+        total = model.log_constraints(tree, data["curves"])
+        if data["catalogue"] is None:
+            return total
+        return total + model.log_likelihood(
             tree.galaxy,
             tree.survey,
             data["catalogue"],
@@ -35,9 +38,6 @@ class LogLikelihood:
             finder=self.finder,
             settings=self.settings_for(data["catalogue"]),
         )
-        for name, curve in data["curves"].items():
-            total = total + model.CONSTRAINTS[name](tree, curve)
-        return total
 
 
 def catalogue_of(problem: Problem) -> Any:
@@ -49,10 +49,12 @@ def catalogue_of(problem: Problem) -> Any:
 def build_posterior(problem: Problem) -> inference.Posterior:
     """The posterior of a problem's free parameters."""
     options = problem.config.inference
-    catalogue = catalogue_of(problem)
-    nodes = model.make_nodes(
-        catalogue, problem.model.galaxy, problem.model.survey, options.nodes_per_star, seed=options.seed
-    )
+    catalogue = nodes = None
+    if problem.columns:
+        catalogue = catalogue_of(problem)
+        nodes = model.make_nodes(
+            catalogue, problem.model.galaxy, problem.model.survey, options.nodes_per_star, seed=options.seed
+        )
     log_likelihood = LogLikelihood(
         options.finder, options.likelihood, tuple(sorted(options.settings.items()))
     )
@@ -64,9 +66,11 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
     """Errors of the numbers behind ln L at a model: effective nodes per star and the normalisation.
 
     The normalisation's error is what a finer rule changes in ln L; it matters when it varies by
-    more than a fraction of one across the posterior.
+    more than a fraction of one across the posterior. Direct constraints have no such errors.
     """
     data: Any = posterior.data
+    if data["catalogue"] is None:
+        return {}
     log_likelihood: Any = posterior.log_likelihood
     report = model.diagnose(
         tree,
@@ -88,3 +92,19 @@ def predicted(problem: Problem, tree: Any, n: int, seed: int) -> dict[str, np.nd
         jax.random.key(seed), tree.galaxy, tree.survey, n, outliers=tree.outliers, missing_v_los=lost
     )
     return mock.columns
+
+
+def constraint_rows(problem: Problem, tree: Any) -> list[dict[str, Any]]:
+    """How a model meets each direct constraint: kind, tables, points, chi^2 and ln L."""
+    found = model.fits(tree, problem.constraints)
+    return [
+        {
+            "constraint": name,
+            "kind": problem.config.constraints[name].kind,
+            "data": problem.tables[name].source,
+            "points": fit.n,
+            "chi2": fit.chi2,
+            "ln L": fit.log_likelihood,
+        }
+        for name, fit in found.items()
+    ]

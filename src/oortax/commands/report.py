@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from oortax import inference, params, plots
-from oortax.commands.posterior import numerical_checks, predicted
+from oortax import inference, model, params, plots
+from oortax.commands.posterior import constraint_rows, numerical_checks, predicted
 from oortax.io.problem import Problem
 from oortax.plots import literature
 from oortax.plots.report import Picture
@@ -29,15 +29,11 @@ def write(
     """Write the report; returns the derived quantities (median, q16, q84)."""
     R0 = float(best.survey.sun.R0)
     units = {path: parameter.unit for path, parameter in params.parameters(problem.model).items()}
-    pots = (
-        plots.potentials_at(best.galaxy.potential, found.draws, POTENTIALS_DRAWN)
-        if _moves(found)
-        else best.galaxy.potential
-    )
-    many = (
-        plots.potentials_at(best.galaxy.potential, found.draws, QUANTITIES_DRAWN) if _moves(found) else pots
-    )
-    derived = plots.local_quantities(many, R0=R0)
+    pots = many = best.galaxy.potential
+    if _moves(found) and any(path.startswith("potential.") for path in found.draws):
+        pots = plots.potentials_at(pots, found.draws, POTENTIALS_DRAWN)
+        many = plots.potentials_at(many, found.draws, QUANTITIES_DRAWN)
+    derived = plots.local_quantities(many, R0=_R0_of(found, many, R0))
     diagnostics = dict(numerical_checks(problem, posterior, best))
     if judged is not None:
         diagnostics |= {key: value for key, value in judged._asdict().items() if key != "sentence"}
@@ -47,8 +43,8 @@ def write(
     plots.write_report(
         folder,
         _pictures(problem, found, best, pots, units, column["r_hat"], R0),
-        title=f"oortax: {problem.report.source}",
-        introduction=" ".join(problem.report.sentences()[:1]),
+        title=f"oortax: {problem.title}",
+        introduction=" ".join(problem.sentences()[:1]),
         parameters=plots.parameter_rows(
             found.draws,
             priors=problem.priors,
@@ -60,8 +56,9 @@ def write(
         derived=literature.compare(derived),
         verdict=None if judged is None else (judged.converged, judged.sentence),
         diagnostics=diagnostics,
-        selection={reason: count for reason, count in problem.report.excluded.items()},
-        assumptions=[*problem.report.notes, *_assumptions(problem)],
+        constraints=_table_of(constraint_rows(problem, best)),
+        selection=_excluded(problem),
+        assumptions=[*(problem.report.notes if problem.report else ()), *_assumptions(problem)],
         run={key: str(value) for key, value in run.items()},
         config=problem.config.resolved_toml(),
     )
@@ -76,13 +73,37 @@ def _moves(found: Any) -> bool:
     return next(iter(found.draws.values())).size > 1
 
 
+def _R0_of(found: Any, pots: Any, R0: float) -> Any:
+    """R0 of the same draws as `plots.potentials_at` takes, if it is free."""
+    if not isinstance(pots, list) or "sun.R0" not in found.draws:
+        return R0
+    values = np.ravel(found.draws["sun.R0"])
+    return values[np.unique(np.linspace(0, values.size - 1, min(len(pots), values.size)).round().astype(int))]
+
+
+def _excluded(problem: Problem) -> dict[str, int]:
+    """Rows left out, by reason; those of tables under the constraint's name."""
+    counts = {} if problem.report is None else dict(problem.report.excluded)
+    for name, table in problem.tables.items():
+        counts |= {f"{name}: {reason}": count for reason, count in table.excluded.items()}
+    return counts
+
+
+def _table_of(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The constraints' table, with chi^2 to a decimal."""
+    return [row | {"points": f"{row['points']:,}", "chi2": f"{row['chi2']:.1f}", "ln L": f"{row['ln L']:.1f}"}
+            for row in rows]  # fmt: skip
+
+
+def _curve_of(problem: Problem) -> Any:
+    """The first circular-speed curve among the constraints, or None."""
+    parts = problem.config.constraints
+    return next((problem.constraints[n] for n in parts if parts[n].kind == "circular_velocity"), None)
+
+
 def _pictures(problem, found, best, pots, units, rhat, R0: float) -> list[Picture]:
     """The figures in the order of the report."""
-    curve = problem.constraints.get("circular_velocity")
-    # Colours only select: the model has no distribution of them to compare.
-    observed = plots.heliocentric({k: v for k, v in problem.columns.items() if k not in ("ids", "colour")})
-    n = PREDICTED_PER_STAR * len(problem.columns["l"])
-    model = plots.heliocentric(predicted(problem, best, n, problem.config.inference.seed))
+    curve = _curve_of(problem)
     pictures = [
         Picture(
             "rotation_curve", plots.rotation_curve(pots, data=curve, R0=R0), "Circular speed.", "Potential"
@@ -96,24 +117,33 @@ def _pictures(problem, found, best, pots, units, rhat, R0: float) -> list[Pictur
             "Phi and density.",
             "Potential",
         ),
-        Picture(
-            "predictive",
-            plots.predictive_grid(observed, model),
-            "Stars and model.",
-            "Stars against the model",
-        ),
     ]
+    for name, fit in model.fits(best, problem.constraints).items():
+        if fit.n > 1:
+            part = best.constraints[name]
+            caption = f"{name}: {problem.tables[name].source}; chi2 = {fit.chi2:.1f} of {fit.n} points."
+            axes = plots.direct_constraint(fit.prediction, part.axes, log=part.log_axes)
+            pictures.append(Picture(f"constraint_{name}", axes, caption, "Direct constraints"))
+    observed = expected = None
+    if problem.columns:
+        # Colours only select: the model has no distribution of them to compare.
+        columns = {k: v for k, v in problem.columns.items() if k not in ("ids", "colour")}
+        observed = plots.heliocentric(columns)
+        n = PREDICTED_PER_STAR * len(problem.columns["l"])
+        expected = plots.heliocentric(predicted(problem, best, n, problem.config.inference.seed))
+        grid = plots.predictive_grid(observed, expected)
+        pictures.append(Picture("predictive", grid, "Stars and model.", "Stars against the model"))
     if not _moves(found):
         return pictures
     q = "potential.halo.q"
-    if q in found.draws:
+    if q in found.draws and observed is not None and expected is not None:
         axes = plots.overview(
             best.galaxy.potential,
             pots,
             found.draws,
             problem.priors,
             observed,
-            model,
+            expected,
             curve=curve,
             units=units,
             R0=R0,
@@ -137,12 +167,29 @@ def _pictures(problem, found, best, pots, units, rhat, R0: float) -> list[Pictur
 
 def _assumptions(problem: Problem) -> list[str]:
     """What the configuration assumes of the survey, in sentences."""
+    symmetric = "The potential is axisymmetric and symmetric about the plane"
+    if problem.config.data is None:
+        return [f"{symmetric}.", *_of_constraints(problem)]
     errors = problem.config.survey.errors.values
     stated = ", ".join(f"{key} = {value}" for key, value in errors.items() if value is not None)
     lines = [f"Measurement errors where the catalogue has none: {stated} (mag, mas/yr, km/s, mas)."]
     if problem.config.survey.extinction is None:
         lines.append("Magnitudes are not corrected for dust and no dust is modelled.")
-    lines.append(
-        "The potential is axisymmetric and symmetric about the plane, and the stars are in a steady state."
-    )
-    return lines
+    lines.append(f"{symmetric}, and the stars are in a steady state.")
+    return [*lines, *_of_constraints(problem)]
+
+
+_ASSUMED = {
+    "circular_velocity": "Circular-speed curves count as measured, whatever model of stars they rest on.",
+    "terminal_velocities": "Gas at the tangent points moves on circles, but for the scatter allowed for.",
+    "masers": "Masers move on circles but for a mean motion common to all and a Gaussian scatter; "
+    "their selection in distance is not modelled.",
+    "gas_layer": "The gas layer is isothermal and in hydrostatic equilibrium.",
+    "sgr_a_proper_motion": "Sgr A* rests at the Galaxy's centre.",
+}
+
+
+def _of_constraints(problem: Problem) -> list[str]:
+    """What each kind of constraint takes for granted."""
+    kinds = dict.fromkeys(part.kind for part in problem.config.constraints.values())
+    return [_ASSUMED[kind] for kind in kinds if kind in _ASSUMED]

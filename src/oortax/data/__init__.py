@@ -2,7 +2,7 @@
 
 >>> from oortax import data
 >>> data.names()
-('bovy_rix_2013_table3.csv', 'eilers_2019.csv', 'gaia_giants.parquet')
+('bovy_rix_2013_table3.csv', 'co_clemens_1985_q1.csv', 'eilers_2019.csv', ...)
 >>> curve = data.table("eilers_2019")
 >>> len(curve["r_kpc"]), float(curve["v_c"][0])
 (38, 226.83)
@@ -61,6 +61,16 @@ def read_csv(file: str | Path) -> dict[str, np.ndarray]:
 def demo_config() -> Path:
     """The configuration that `oortax demo` runs."""
     return _FOLDER / "demo.toml"
+
+
+def config(name: str) -> Path | None:
+    """A bundled configuration, "demo" or "gas", with or without its suffix; None if there is none.
+
+    >>> config("gas").name
+    'gas.toml'
+    """
+    file = _FOLDER / f"{Path(name).stem}.toml"
+    return file if name in (file.name, file.stem) and file.is_file() else None
 
 
 def provenance() -> str:

@@ -12,21 +12,27 @@
     [components.thin]
     df    = {kind = "QuasiIsothermal", R_d = 2.6, ...}
 
+    [constraints.circular_velocity]
+    table = "eilers_2019"
+
+[data], [survey], [components] and [outliers] describe stars and may be left out together where there are
+[constraints], direct measurements of the potential (see `oortax.io.constraints`).
+
 A number is fixed; {prior = "...", start = ...} is free. The dotted path of a value in this file
 (`potential.halo.rho_s`) is its name everywhere else.
 """
 
 import dataclasses
 import tomllib
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from oortax.io import toml
+from oortax.io.constraints import ConstraintConfig, parse_constraint
 from oortax.io.names import check_keys, nearest
 from oortax.io.nodes import Free, Node, parse_free, parse_node
+from oortax.io.records import parse_record
 from oortax.io.tables import QUANTITIES, find_catalogue
 
 SECTIONS = ("data", "survey", "potential", "components", "sun", "outliers", "constraints", "inference")
@@ -58,26 +64,6 @@ class ComponentConfig:
     df: Node
     stars: Node
     weight: float | Free | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class CircularVelocity:
-    """[constraints.circular_velocity]: a measured circular-speed curve.
-
-    Attributes
-    ----------
-    table : bundled name ("eilers_2019") or a CSV file with columns r_kpc, v_c, sigma_minus, sigma_plus
-    systematic : fractional uncertainty common to the curve, beside the random errors
-    R_min, R_max : kpc, the range used
-    """
-
-    table: str
-    systematic: float = 0.0
-    R_min: float = 0.0
-    R_max: float = float("inf")
-
-
-CONSTRAINTS = {"circular_velocity": CircularVelocity}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,13 +102,13 @@ class Inference:
 class Config:
     """A checked configuration; see the module's docstring and `load_config`."""
 
-    data: Data
+    data: Data | None
     survey: SurveyConfig
     potential: Mapping[str, Node]
     components: Mapping[str, ComponentConfig]
     sun: Node
     outliers: Node | None
-    constraints: Mapping[str, Any]
+    constraints: Mapping[str, ConstraintConfig]
     inference: Inference
     folder: Path = dataclasses.field(default=Path("."), compare=False)
 
@@ -135,7 +121,7 @@ class Config:
             yield from component.stars.free()
             if isinstance(component.weight, Free):
                 yield f"components.{name}.weight", component.weight
-        for node in (self.sun, self.outliers):
+        for node in (self.sun, self.outliers, *(part.node for part in self.constraints.values())):
             if node is not None:
                 yield from node.free()
 
@@ -143,7 +129,7 @@ class Config:
         """A copy with some of [inference] replaced; None leaves a value as it is."""
         changes = {key: value for key, value in changes.items() if value is not None}
         table = dataclasses.asdict(self.inference) | changes
-        inference = _parse_record(Inference, {k: v for k, v in table.items() if v is not None}, "inference")
+        inference = parse_record(Inference, {k: v for k, v in table.items() if v is not None}, "inference")
         return dataclasses.replace(self, inference=_check_inference(inference))
 
     def with_all_stars(self) -> "Config":
@@ -157,23 +143,29 @@ class Config:
         for name, part in self.components.items():
             weight = part.weight.resolved() if isinstance(part.weight, Free) else part.weight
             components[name] = {"weight": weight, "df": part.df.resolved(), "stars": part.stars.resolved()}
-        catalogue = find_catalogue(self.data.catalogue, self.folder)
-        bundled = not (self.folder / self.data.catalogue).is_file()
-        return {
-            "data": {
+        stars: dict[str, Any] = {}
+        if self.data is not None:
+            catalogue = find_catalogue(self.data.catalogue, self.folder)
+            bundled = not (self.folder / self.data.catalogue).is_file()
+            stars["data"] = {
                 "catalogue": self.data.catalogue if bundled else str(catalogue.resolve()),
                 "columns": dict(self.data.columns),
-            },
-            "survey": {
+            }
+            stars["survey"] = {
                 "selection": [node.resolved() for node in self.survey.selection],
                 "errors": self.survey.errors.resolved(),
                 "extinction": None if extinction is None else extinction.resolved(),
-            },
+            }
+        return stars | {
             "potential": {name: node.resolved() for name, node in self.potential.items()},
-            "components": components,
+            **({"components": components} if components else {}),
             "sun": self.sun.resolved(),
             "outliers": None if self.outliers is None else self.outliers.resolved(),
-            "constraints": {name: dataclasses.asdict(c) for name, c in self.constraints.items()},
+            **(
+                {"constraints": {name: c.resolved(self.folder) for name, c in self.constraints.items()}}
+                if self.constraints
+                else {}
+            ),
             "inference": dataclasses.asdict(self.inference),
         }
 
@@ -212,26 +204,39 @@ def parse_config(document: Mapping[str, Any], folder: Path = Path(".")) -> Confi
     from oortax import model, survey
 
     check_keys(document, SECTIONS, "the configuration")
-    for name in ("data", "potential", "components"):
-        if not document.get(name):
-            raise ValueError(f"the configuration has no [{name}]")
+    _check_sections(document)
     for name in document:
         _table(document[name], name)
     config = Config(
-        data=_parse_data(document["data"], folder),
+        data=_parse_data(document["data"], folder) if "data" in document else None,
         survey=_parse_survey(document.get("survey", {})),
         potential=_parse_potential(document["potential"]),
-        components=_parse_components(document["components"]),
+        components=_parse_components(document["components"]) if "components" in document else {},
         sun=parse_node(document.get("sun", {}), "sun", survey.Sun),
         outliers=parse_node(document["outliers"], "outliers", model.Outliers)
         if "outliers" in document
         else None,
         constraints=_parse_constraints(document.get("constraints", {})),
-        inference=_check_inference(_parse_record(Inference, document.get("inference", {}), "inference")),
+        inference=_check_inference(parse_record(Inference, document.get("inference", {}), "inference")),
         folder=folder,
     )
-    find_catalogue(config.data.catalogue, folder)
+    if config.data is not None:
+        find_catalogue(config.data.catalogue, folder)
     return config
+
+
+def _check_sections(document: Mapping[str, Any]) -> None:
+    """Raise ValueError unless there are a potential and stars or constraints, and stars have components."""
+    if not document.get("potential"):
+        raise ValueError("the configuration has no [potential]")
+    if document.get("data"):
+        if not document.get("components"):
+            raise ValueError("the configuration has no [components]")
+        return
+    of_stars = [name for name in ("components", "survey", "outliers") if document.get(name)]
+    if of_stars or not document.get("constraints"):
+        reason = f"; [{of_stars[0]}] describes stars" if of_stars else " and no [constraints]"
+        raise ValueError(f"the configuration has no [data]{reason}")
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:
@@ -241,7 +246,7 @@ def _table(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def _parse_data(table: Mapping[str, Any], folder: Path) -> Data:
-    data = _parse_record(Data, table, "data")
+    data = parse_record(Data, table, "data")
     check_keys(data.columns, QUANTITIES, "data.columns")
     return data
 
@@ -309,35 +314,8 @@ def from_catalogue_options(bins: int = 14, margin: float = 0.1) -> dict[str, Any
     return {"bins": bins, "margin": margin}
 
 
-def _parse_constraints(table: Mapping[str, Any]) -> dict[str, Any]:
-    check_keys(table, CONSTRAINTS, "constraints")
-    return {
-        name: _parse_record(CONSTRAINTS[name], _table(part, f"constraints.{name}"), f"constraints.{name}")
-        for name, part in table.items()
-    }
-
-
-def _parse_record(cls: type, table: Mapping[str, Any], where: str) -> Any:
-    """A dataclass of plain values from a table, with its types checked."""
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    check_keys(table, fields, where)
-    hints = typing.get_type_hints(cls)
-    for name, field in fields.items():
-        no_default = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if name not in table and no_default:
-            raise ValueError(f"[{where}] lacks {name}")
-    return cls(**{name: _typed(value, hints[name], f"{where}.{name}") for name, value in table.items()})
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    allowed = tuple(typing.get_origin(option) or option for option in options)
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, bool) and bool not in allowed or not isinstance(value, allowed):
-        words = " or ".join(option.__name__ for option in allowed if option is not types.NoneType)
-        raise ValueError(f"{where} = {value!r} must be of type {words}")
-    return value
+def _parse_constraints(table: Mapping[str, Any]) -> dict[str, ConstraintConfig]:
+    return {name: parse_constraint(name, _table(part, f"constraints.{name}")) for name, part in table.items()}
 
 
 def _check_inference(inference: Inference) -> Inference:

@@ -1,15 +1,15 @@
 """From a configuration to the objects of a fit: model, priors and the stars that pass the selection."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from oortax import data, params
-from oortax.io.config import FROM_CATALOGUE, CircularVelocity, ComponentConfig, Config
+from oortax import params
+from oortax.io.config import FROM_CATALOGUE, ComponentConfig, Config
 from oortax.io.luminosity import luminosity_function
 from oortax.io.names import nearest
 from oortax.io.nodes import Free, Node
@@ -30,10 +30,11 @@ class Problem:
     model : model.Model with fixed parameters at their values and free ones at their start
     priors : NumPyro distribution by dotted path
     start : starting value by dotted path
-    columns : arrays of `model.Catalogue` and ids, of the stars used
-    report : rows read, excluded and used, and why
-    constraints : measured curves by name ("circular_velocity": R, v_c, sigma, systematic)
-    data_sha256 : of the catalogue file
+    columns : arrays of `model.Catalogue` and ids, of the stars used; empty without a catalogue
+    report : rows of the catalogue read, excluded and used, and why; None without a catalogue
+    constraints : measured tables by name, as arrays ("circular_velocity": R, v_c, sigma_minus, sigma_plus)
+    tables : the same count of rows for each of them
+    data_sha256 : of the catalogue file, or of all tables together without one
     """
 
     config: Config
@@ -41,20 +42,62 @@ class Problem:
     priors: Mapping[str, Any]
     start: Mapping[str, float]
     columns: Mapping[str, np.ndarray]
-    report: RowReport
+    report: RowReport | None
     constraints: Mapping[str, Mapping[str, np.ndarray]]
     data_sha256: str
+    tables: Mapping[str, RowReport] = dataclasses.field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What is fitted, in a few words."""
+        return ", ".join(self.constraints) if self.report is None else self.report.source
+
+    def sentences(self) -> list[str]:
+        """The rows of catalogue and tables in words, one sentence per line."""
+        lines = [] if self.report is None else self.report.sentences()
+        for name, table in self.tables.items():
+            lines += [f"{name}: {line}" for line in table.sentences()]
+        return lines
 
 
 def build(config: Config) -> Problem:
-    """Read the catalogue, apply the selection, and build the model and its priors.
+    """Read the catalogue and the tables, apply the selection, and build the model and its priors.
 
     Raises
     ------
     ValueError
-        If no star is left, a parameter lies outside its range, a prior reaches beyond its
-        parameter's support, or a free value is not a parameter.
+        If no star or no point of a table is left, a parameter lies outside its range, a prior reaches
+        beyond its parameter's support, or a free value is not a parameter.
     """
+    if config.data is None:
+        model = _build_model(config, [], None, {})
+        priors, start = _priors(config, model)
+        columns, report = {}, None
+    else:
+        model, priors, start, columns, report = _stars(config)
+    read = {name: part.read(config.folder, model.survey.sun) for name, part in config.constraints.items()}
+    return Problem(
+        config=config,
+        model=model,
+        priors=priors,
+        start=start,
+        columns=columns,
+        report=report,
+        constraints={name: arrays for name, (arrays, _, _) in read.items()},
+        tables={name: counted for name, (_, counted, _) in read.items()},
+        data_sha256=_hash(config, {name: hashes for name, (_, _, hashes) in read.items()}),
+    )
+
+
+def _hash(config: Config, tables: Mapping[str, Mapping[str, str]]) -> str:
+    """SHA-256 of the catalogue, or of the tables' own."""
+    if config.data is not None:
+        return sha256(find_catalogue(config.data.catalogue, config.folder))
+    return hashlib.sha256(repr({k: dict(v) for k, v in tables.items()}).encode()).hexdigest()
+
+
+def _stars(config: Config) -> tuple[Any, dict[str, Any], dict[str, float], dict[str, np.ndarray], RowReport]:
+    """Model, priors, starts, columns and the count of rows of a fit with a catalogue."""
     from oortax import survey
 
     selection = [node.build(survey.SELECTIONS) for node in config.survey.selection]
@@ -70,20 +113,12 @@ def build(config: Config) -> Problem:
     columns, report = _assume_errors(
         columns, errors, report.with_notes([*notes, *missing_velocities(columns)])
     )
-    return Problem(
-        config=config,
-        model=model,
-        priors=priors,
-        start=start,
-        columns=columns,
-        report=report,
-        constraints={name: _curve(c, config.folder) for name, c in config.constraints.items()},
-        data_sha256=sha256(find_catalogue(config.data.catalogue, config.folder)),
-    )
+    return model, priors, start, columns, report
 
 
 def _selected(config: Config, selection: list[Any]) -> tuple[dict[str, np.ndarray], RowReport]:
     """The rows of the catalogue that pass every cut, and the count of those that do not."""
+    assert config.data is not None
     columns, report = read_catalogue(config.data.catalogue, config.data.columns, folder=config.folder)
     rows = RowFilter(report.source, len(columns["l"]))
     # One apparent magnitude: whatever band the cuts name, it is the column mapped to V.
@@ -215,6 +250,7 @@ def _build_model(config: Config, selection: list[Any], errors: Any, magnitudes: 
             extinction=None if extinction is None else extinction.build(EXTINCTIONS),
         ),
         _outliers(config.outliers),
+        {name: part.build() for name, part in config.constraints.items()},
     )
 
 
@@ -255,33 +291,3 @@ def _priors(config: Config, model: Any) -> tuple[dict[str, Any], dict[str, float
         check_support(prior, known[path].support, path, free.prior)
         priors[path], start[path] = prior, free.value
     return priors, start
-
-
-def _curve(constraint: CircularVelocity, folder: Path) -> dict[str, np.ndarray]:
-    """A circular-speed curve: R (kpc), v_c and its random error (km/s), and the common fractional error."""
-    file = folder / constraint.table
-    table = data.read_csv(file) if file.is_file() else data.table(constraint.table)
-    where = f"constraints.circular_velocity: {constraint.table}"
-    for column in ("r_kpc", "v_c", "sigma_minus", "sigma_plus"):
-        if column not in table:
-            raise ValueError(
-                f"{where} has no column {column!r}{nearest(column, table)} (it has {', '.join(table)})"
-            )
-    R = table["r_kpc"]
-    sigma = 0.5 * (table["sigma_minus"] + table["sigma_plus"])
-    use = (R >= constraint.R_min) & (R <= constraint.R_max)
-    if not use.any():
-        raise ValueError(
-            f"{where} has no point between R_min and R_max ({R.min():g} to {R.max():g} kpc are there)"
-        )
-    good = np.isfinite(table["v_c"]) & (sigma > 0)
-    if not good[use].all():
-        raise ValueError(
-            f"{where} has a missing speed or an error that is not positive in row {int(np.argmin(good))}"
-        )
-    return {
-        "R": R[use],
-        "v_c": table["v_c"][use],
-        "sigma": sigma[use],
-        "systematic": np.asarray(constraint.systematic),
-    }

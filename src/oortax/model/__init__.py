@@ -1,7 +1,25 @@
-"""Galaxy, catalogue, nodes and the likelihood that joins them; mock catalogues."""
+"""Galaxy, catalogue, nodes and the likelihood that joins them; direct constraints; mock catalogues."""
 
 from oortax.model.catalogue import Catalogue
-from oortax.model.constraints import CONSTRAINTS, log_circular_velocity
+from oortax.model.constraints import (
+    CONSTRAINTS,
+    AbstractConstraint,
+    CircularVelocity,
+    ConstraintFit,
+    EnclosedMass,
+    GasLayer,
+    Masers,
+    SgrAProperMotion,
+    SurfaceDensity,
+    TerminalVelocities,
+    VerticalForce,
+    enclosed_mass,
+    fits,
+    half_width,
+    log_constraints,
+    parallax_nodes,
+    surface_density,
+)
 from oortax.model.density import DensityGrid, density_grid
 from oortax.model.diagnose import Diagnosis, diagnose, evaluations
 from oortax.model.galaxy import Component, Galaxy, Model, Outliers
@@ -19,12 +37,18 @@ from oortax.model.predict import Mock, MockReport, predict
 
 __all__ = [
     "CONSTRAINTS",
+    "AbstractConstraint",
     "Catalogue",
+    "CircularVelocity",
     "Component",
+    "ConstraintFit",
     "DensityGrid",
     "Derived",
     "Diagnosis",
+    "EnclosedMass",
     "Galaxy",
+    "GasLayer",
+    "Masers",
     "Mock",
     "MockReport",
     "Model",
@@ -32,16 +56,25 @@ __all__ = [
     "Outliers",
     "PerStar",
     "Settings",
+    "SgrAProperMotion",
     "StarNodes",
+    "SurfaceDensity",
+    "TerminalVelocities",
+    "VerticalForce",
     "VolumeNodes",
     "density_grid",
     "derive",
     "diagnose",
+    "enclosed_mass",
     "evaluations",
-    "log_circular_velocity",
+    "fits",
+    "half_width",
+    "log_constraints",
     "log_likelihood",
     "log_normalisation",
     "make_nodes",
+    "parallax_nodes",
     "per_star",
     "predict",
+    "surface_density",
 ]

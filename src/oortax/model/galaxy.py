@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from oortax.df import AbstractDF
+from oortax.model.constraints import AbstractConstraint
 from oortax.params import AbstractParametric, children, param
 from oortax.potential import AbstractPotential
 from oortax.stars import AbstractMagnitudes
@@ -40,6 +41,8 @@ class Component(AbstractParametric):
 class Galaxy(AbstractParametric):
     """A potential and named components; parameters only, nothing derived from them.
 
+    Without components it serves direct constraints on the potential, but no likelihood of stars.
+
     >>> from oortax import df, potential, stars
     >>> disc = df.QuasiIsothermal(R_d=2.6, sigma_r0=120.0, R_sigma=8.0, H_d=0.3)
     >>> clump = stars.Gaussian(mean=0.8, sigma=0.3)
@@ -51,11 +54,10 @@ class Galaxy(AbstractParametric):
     potential: AbstractPotential
     components: dict[str, Component]
 
-    def __init__(self, potential: AbstractPotential, components: Mapping[str, Component]):
+    def __init__(self, potential: AbstractPotential, components: Mapping[str, Component] | None = None):
         if not isinstance(potential, AbstractPotential):
             raise ValueError(f"Galaxy(potential={potential!r}): expected a potential")
-        if not components:
-            raise ValueError("Galaxy(components={}): at least one component is needed")
+        components = {} if components is None else components
         for name, component in components.items():
             if not isinstance(component, Component):
                 raise ValueError(f"Galaxy(components[{name!r}]={component!r}): expected model.Component(...)")
@@ -73,6 +75,8 @@ class Galaxy(AbstractParametric):
 
     def log_weights(self) -> Float[Array, " n"]:
         """ln of each component's share, in the order of `names`; -inf if the others leave nothing."""
+        if not self.components:
+            raise ValueError("Galaxy(components={}): a likelihood of stars needs at least one component")
         given = [self.components[name].weight for name in self.names]
         total = jnp.asarray(sum(w for w in given if w is not None))
         rest = jnp.where(total < 1.0, 1.0 - total, 0.0)
@@ -104,11 +108,14 @@ class Outliers(AbstractParametric):
 
 @final
 class Model(AbstractParametric):
-    """Everything a fit can vary: galaxy, survey (with the Sun) and outliers, in one tree.
+    """Everything a fit can vary: galaxy, survey (with the Sun), outliers and constraints, in one tree.
 
-    Paths read `potential.halo.q`, `components.thin.df.sigma_r0`, `sun.V`, `outliers.fraction`.
+    Paths read `potential.halo.q`, `components.thin.df.sigma_r0`, `sun.V`, `outliers.fraction`,
+    `constraints.masers.V_s`. A constraint holds the nuisance parameters of one measured table, under a
+    name of the user's; the tables are data and are handed to `log_constraints` beside the model.
     """
 
     galaxy: Galaxy = children()
-    survey: Survey = children()
+    survey: Survey = children(default_factory=Survey)
     outliers: Outliers | None = eqx.field(default=None)
+    constraints: dict[str, AbstractConstraint] = eqx.field(default_factory=dict)

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from oortax.plots.direct import direct_constraint
     from oortax.plots.hero import overview
     from oortax.plots.literature import compare, measurements
     from oortax.plots.posterior import corner, joint, marginal, prior_posterior, trace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from oortax.plots.style import STYLE, style
 
 _HOMES = {
+    "direct": ("direct_constraint",),
     "hero": ("overview",),
     "literature": ("compare", "measurements"),
     "posterior": ("corner", "joint", "marginal", "prior_posterior", "trace"),
@@ -43,6 +45,7 @@ __all__ = [
     "compare",
     "compare_counts",
     "corner",
+    "direct_constraint",
     "equipotentials",
     "heliocentric",
     "histogram",

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from oortax import params
-from oortax.constants import MSUN_PC2, MSUN_PC3, G
+from oortax.constants import MSUN_PC2, MSUN_PC3
+from oortax.model.constraints import surface_density
 from oortax.plots import literature
 from oortax.plots.style import CYCLE, DASHES, DATA, LITERATURE, MODEL, axes_or_new, styled, with_unit
 from oortax.potential import Sum, circular_velocity, density, effective_surface_density
@@ -259,27 +260,12 @@ def equipotentials(
 
 
 def _local(pot: AbstractPotential, R) -> dict:
-    """v_c, |K_z|/(2 pi G) and surface density within 1.1 kpc at R.
-
-    Poisson's equation integrated over |z| < h: the column is |K_z(h)|/(2 pi G) plus the radial term
-    1/(2 pi G R) int_0^h d(R dPhi/dR)/dR dz, which is smooth in z even where the disc is thin.
-    """
-    h = 1.1
-    nodes, weights = np.polynomial.legendre.leggauss(8)
-    edges = np.array([0.0, 0.3, h])
-    half = 0.5 * np.diff(edges)[:, None]
-    z = jnp.asarray((edges[:-1, None] + half * (nodes + 1.0)).ravel())
-    w = jnp.asarray((half * weights).ravel())
-
-    def radial(height):
-        return jax.grad(lambda u: u * jax.grad(pot.Phi_Rz)(u, height))(R)
-
-    force = effective_surface_density(pot, R, jnp.asarray(h))
-    column = force + jnp.dot(w, jax.vmap(radial)(z)) / (2.0 * jnp.pi * G * R)
+    """v_c, |K_z|/(2 pi G) and surface density within 1.1 kpc at R."""
+    h = jnp.asarray(1.1)
     return {
         "v_c": circular_velocity(pot, R),
-        "K_z_1.1": force / MSUN_PC2,
-        "Sigma_1.1": column / MSUN_PC2,
+        "K_z_1.1": effective_surface_density(pot, R, h) / MSUN_PC2,
+        "Sigma_1.1": surface_density(pot, R, h) / MSUN_PC2,
     }
 
 
@@ -287,23 +273,35 @@ def _density_in_plane(pot: AbstractPotential, R):
     return density(pot, jnp.stack([R, jnp.zeros_like(R), jnp.zeros_like(R)])) / MSUN_PC3
 
 
-def local_quantities(pots: Potentials, *, R0: float = 8.178, dark: str = "halo") -> dict[str, np.ndarray]:
+@eqx.filter_jit
+def _at_own(function: Callable, stacked: AbstractPotential, R) -> Any:
+    """function(pot, R) for every draw at its own radius."""
+    return jax.vmap(lambda pot, R: function(pot, R))(stacked, R)
+
+
+def local_quantities(
+    pots: Potentials, *, R0: float | np.ndarray = 8.178, dark: str = "halo"
+) -> dict[str, np.ndarray]:
     """What is compared with the literature, for every draw: arrays of shape (n_draw,).
 
     v_c(R0) [km/s], |K_z|(1.1 kpc)/(2 pi G) and Sigma_1.1 [Msun/pc^2] and, if there is a part named
-    `dark`, its density at (R0, 0) [Msun/pc^3], and its axis ratio q if it has one.
+    `dark`, its density at (R0, 0) [Msun/pc^3], and its axis ratio q if it has one. R0 may be one number or
+    one for each draw.
 
     >>> from oortax.potential import NFW, MiyamotoNagai
     >>> pot = Sum(disc=MiyamotoNagai(M=6.8e10, a=3.0, b=0.28), halo=NFW(rho_s=8.5e6, r_s=16.0))
     >>> [f"{key} {value[0]:.4g}" for key, value in local_quantities(pot, R0=8.0).items()]
     ['v_c ...', 'K_z_1.1 ...', 'Sigma_1.1 ...', 'rho_DM 0.007556']
     """
-    here = jnp.array([R0])
-    made = _over_draws(_local, _stack(pots), here)
-    found = {key: np.asarray(made[key])[:, 0] for key in ("v_c", "K_z_1.1", "Sigma_1.1")}
+    n = len(_as_list(pots))
+    if np.ndim(R0) and np.shape(R0) != (n,):
+        raise ValueError(f"R0 has shape {np.shape(R0)}: give one number or one for each of {n} potentials")
+    here = jnp.broadcast_to(jnp.asarray(R0, dtype=jnp.result_type(float)), (n,))
+    made = _at_own(_local, _stack(pots), here)
+    found = {key: np.asarray(made[key]) for key in ("v_c", "K_z_1.1", "Sigma_1.1")}
     if dark in _part_names(pots):
         halos = _part(pots, dark)
-        found["rho_DM"] = curves(_density_in_plane, halos, here)[:, 0]
+        found["rho_DM"] = np.asarray(_at_own(_density_in_plane, _stack(halos), here))
         if "q" in params.parameters(halos[0]):
             found["q"] = np.array([float(params.parameters(part)["q"].value) for part in halos])
     return found

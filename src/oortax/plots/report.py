@@ -49,6 +49,7 @@ def write_report(
     parameters: Sequence[Row] = (),
     derived: Sequence[Row] = (),
     verdict: tuple[bool, str] | None = None,
+    constraints: Sequence[Row] = (),
     diagnostics: Mapping[str, Any] | Sequence[Row] = (),
     selection: Mapping[str, Any] | Sequence[Row] = (),
     assumptions: Sequence[str] = (),
@@ -63,6 +64,7 @@ def write_report(
     pictures : figures in order, grouped by their `section`.
     parameters : rows as of `parameter_rows`; derived : rows as of `literature.compare`.
     verdict : whether the chains can be trusted, and the sentence that says why.
+    constraints : rows on how the maximum meets each direct constraint.
     diagnostics, selection, run : tables, as mappings (two columns) or rows with the same keys.
     assumptions : sentences on what was assumed, one list item each.
     config : the resolved configuration's text.
@@ -84,6 +86,7 @@ def write_report(
     tables = [
         ("Derived quantities and the literature", _table(derived), _DAGGER),
         ("Parameters", _table(parameters), _WIDTHS),
+        ("Direct constraints at the maximum", _table(constraints), _CHI2),
     ]
     parts += [_section(heading, body + note) for heading, body, note in tables if body]
     for section in dict.fromkeys(picture.section for picture in pictures):
@@ -235,6 +238,10 @@ _DAGGER = (
 _WIDTHS = (
     '<p class="note">Medians and half the central 68% intervals. A ratio of widths near 1 means that the '
     "data said nothing about this parameter.</p>"
+)
+_CHI2 = (
+    '<p class="note">chi2 is at the best amplitudes of common errors; without them, it is the sum of squared '
+    "residuals over errors.</p>"
 )
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
