@@ -2,6 +2,7 @@
 
 from typing import ClassVar, final
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
@@ -60,15 +61,41 @@ class TerminalVelocities(AbstractConstraint):
         sun, lsr = view.sun, table["solar_motion"]
         gas = jnp.sign(sin_l) * (view.v_c + self.bias)
         model = gas - (sun.U - lsr[0]) * cos_l - (view.v_c0 + sun.V - lsr[1]) * sin_l
-        variance = self.noise**2 + (self.sigma**2 if self.correlation_length is None else 0.0)
-        error = jnp.full_like(sin_l, jnp.sqrt(variance))
+        correlated = self.sigma**2 + self.noise**2
+        error = jnp.full_like(sin_l, jnp.sqrt(correlated))
         return Prediction(jnp.degrees(jnp.arctan2(sin_l, cos_l)), table["v_lsr"], model, error, error)
 
-    def modes(self, view, table):
-        """The Cholesky factor of the correlated motions."""
-        if self.correlation_length is None:
-            return None
+    def log_likelihood(self, view, table):
+        """Of Gaussian residuals with covariance sigma^2 exp(-|sin l_i - sin l_j|/length) + noise^2 delta_ij."""
+        r, S = self._innovations(view, table)
+        return -0.5 * jnp.sum(r**2 / S + jnp.log(2.0 * jnp.pi * S))
+
+    def chi2(self, view, table):
+        """r^T C^-1 r."""
+        r, S = self._innovations(view, table)
+        return jnp.sum(r**2 / S)
+
+    def _innovations(self, view, table):
+        """What each residual adds to those before it in sin l, and its variance.
+
+        An exponential correlation makes a Markov chain: one pass (a Kalman filter) replaces the dense matrix.
+        """
         sin_l = jnp.sin(table["l"])
-        kernel = jnp.exp(-jnp.abs(sin_l[:, None] - sin_l) / self.correlation_length)
-        # Two tables may hold the same direction: the factor exists all the same.
-        return self.sigma * jnp.linalg.cholesky(kernel + 1e-9 * jnp.eye(sin_l.size))
+        order = jnp.argsort(sin_l)
+        d = self.residual(view, table)[0][order]
+        step = jnp.diff(sin_l[order], prepend=-jnp.inf)
+        if self.correlation_length is None:
+            memory = jnp.zeros_like(d)
+        else:
+            memory = jnp.exp(-step / self.correlation_length)
+        own, noise = self.sigma**2, self.noise**2
+
+        def add(state, point):
+            mean, variance = state
+            d, a = point
+            mean, variance = a * mean, a**2 * variance + (1.0 - a**2) * own
+            r, S = d - mean, variance + noise
+            return (mean + variance / S * r, variance * noise / S), (r, S)
+
+        start = (jnp.zeros_like(d[0]), own * jnp.ones_like(d[0]))
+        return jax.lax.scan(add, start, (d, memory))[1]
