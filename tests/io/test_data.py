@@ -73,6 +73,49 @@ def test_the_vertical_force_table():
     assert mean == pytest.approx(64, abs=1) and len(table["r_kpc"]) == 43
 
 
+def test_terminal_velocities_are_those_of_a_flat_curve():
+    """|v| + 233 |sin l|, the circular speed but for streaming of some 7 km/s, is 235 within 15 everywhere."""
+    names = (
+        "hi_mcclure_griffiths_dickey_2007_q4",
+        "hi_mcclure_griffiths_dickey_2016_q1",
+        "co_clemens_1985_q1",
+    )
+    for name, n in zip(names, (761, 748, 143), strict=True):
+        table = data.table(name)
+        l = np.radians((table["glon"] + 180) % 360 - 180)
+        assert len(l) == n and (np.sign(table["v_lsr"]) == np.sign(l))[np.abs(np.degrees(l)) < 60].all()
+        for degrees in (30, 60):
+            near = np.abs(np.abs(np.degrees(l)) - degrees) < 0.5
+            speed = np.mean(np.abs(table["v_lsr"][near]) + 233 * np.abs(np.sin(l[near])))
+            assert near.any() and abs(speed - 235) < 15, (name, degrees, speed)
+
+
+def test_the_masers():
+    table = data.table("reid_2019_masers")
+    assert len(table["ra"]) == 202 and all(np.isfinite(v).all() for k, v in table.items() if k != "name")
+    assert 0.04 < table["parallax"].min() and table["parallax"].max() < 2.5
+    assert np.median(table["parallax_error"]) == pytest.approx(0.024, abs=0.001)
+    assert np.abs(table["glat"]).max() < 25 and table["r_lt_4kpc_flag"].sum() < 20
+
+
+def test_enclosed_masses_have_their_errors_the_right_way_round():
+    """Gnedin et al. (2010): 6.9 (+3.0 -1.2) 10^11 Msun within 80 kpc."""
+    table = data.table("enclosed_mass_compilation")
+    row = np.flatnonzero(table["r_kpc"] == 80)[0]
+    assert table["m_enclosed_msun"][row] == pytest.approx(6.9e11, rel=0.01)
+    assert table["sigma_plus"][row] == pytest.approx(3.0e11, rel=0.01)
+    assert table["sigma_minus"][row] == pytest.approx(1.2e11, rel=0.1)
+    assert (table["sigma_minus"] < table["m_enclosed_msun"]).all()
+
+
+def test_the_second_curve_agrees_with_the_first():
+    """Both are Jeans models of giants: within 5 km/s of each other at 7 to 15 kpc."""
+    old, new = data.table("eilers_2019"), data.table("ou_2024")
+    R = np.linspace(7, 15, 9)
+    difference = np.interp(R, new["r_kpc"], new["v_c"]) - np.interp(R, old["r_kpc"], old["v_c"])
+    assert len(new["r_kpc"]) == 37 and np.abs(difference).max() < 6
+
+
 def test_every_data_file_has_its_provenance_with_credit():
     text = data.provenance()
     for name in data.names():

@@ -76,28 +76,23 @@ def log_constraints(tree: Any, tables: Mapping[str, Table]) -> Scalar:
 
 def fits(tree: Any, tables: Mapping[str, Table]) -> dict[str, ConstraintFit]:
     """How well a model meets each table (host side)."""
+    arrays = {name: {key: jnp.asarray(v) for key, v in table.items()} for name, table in tables.items()}
+    made = _fits(tree, arrays)
+    found = {}
+    for name in tables:
+        chi2, log_L, p = made[name]
+        points = Prediction(*(np.asarray(values) for values in p))
+        found[name] = ConstraintFit(len(points.x), float(chi2), float(log_L), points)
+    return found
 
-    @jax.jit
-    def evaluate(tree, tables):
-        seen = views(tree, tables)
-        parts = {name: tree.constraints[name] for name in seen}
-        return {
-            name: (
-                part.chi2(seen[name], tables[name]),
-                part.log_likelihood(seen[name], tables[name]),
-                part.predict(seen[name], tables[name]),
-            )
-            for name, part in parts.items()
-        }
 
-    tables = {name: {key: jnp.asarray(v) for key, v in table.items()} for name, table in tables.items()}
-    made = evaluate(tree, tables)
-    return {
-        name: ConstraintFit(
-            len(p.x), float(chi2), float(log_L), Prediction(*(np.asarray(values) for values in p))
-        )
-        for name, (chi2, log_L, p) in ((name, made[name]) for name in tables)
-    }
+@jax.jit
+def _fits(tree, tables):
+    found = {}
+    for name, view in views(tree, tables).items():
+        part, table = tree.constraints[name], tables[name]
+        found[name] = part.chi2(view, table), part.log_likelihood(view, table), part.predict(view, table)
+    return found
 
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,7 +13,7 @@ from oortax.potential import AbstractPotential
 from oortax.survey import Sun
 from oortax.types import Scalar
 
-Table = Mapping[str, Array]
+Table = Mapping[str, Any]
 """A measured table: arrays by quantity, each of shape (n,) unless the constraint says otherwise."""
 
 
@@ -32,11 +32,11 @@ class View(NamedTuple):
 class Prediction(NamedTuple):
     """Measured and predicted values against an abscissa, with errors downwards and upwards, each (n,)."""
 
-    x: Array
-    measured: Array
-    predicted: Array
-    minus: Array
-    plus: Array
+    x: Any
+    measured: Any
+    predicted: Any
+    minus: Any
+    plus: Any
 
 
 class AbstractConstraint(AbstractParametric):

@@ -32,7 +32,7 @@ def enclosed_mass(pot: AbstractPotential, r, n: int = N_MU) -> Scalar:
     """
     t, weight = np.polynomial.legendre.leggauss(n)
     t, weight = 0.5 * (1.0 + t), 0.5 * weight
-    r = as_array(r)
+    r = jnp.asarray(as_array(r))
     mu = jnp.asarray(t**2, r.dtype)
     sine = jnp.asarray(np.sqrt(1.0 - t**4), r.dtype)
     force = jax.vmap(lambda s, c: jax.jvp(lambda u: pot.Phi_Rz(u * s, u * c), (r,), (jnp.ones_like(r),))[1])

@@ -25,7 +25,7 @@ def surface_density(pot: AbstractPotential, R, z) -> Scalar:
     >>> round(float(surface_density(disc, 8.0, 1.1)) / 1e6, 1)
     50.9
     """
-    R, z = as_array(R), as_array(z)
+    R, z = jnp.asarray(as_array(R)), jnp.asarray(as_array(z))
     nodes, weights = np.polynomial.legendre.leggauss(8)
     edges = jnp.stack([jnp.zeros_like(z), 0.3 * z, z])
     half = 0.5 * jnp.diff(edges)[:, None]

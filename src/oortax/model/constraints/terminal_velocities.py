@@ -66,7 +66,7 @@ class TerminalVelocities(AbstractConstraint):
         return Prediction(jnp.degrees(jnp.arctan2(sin_l, cos_l)), table["v_lsr"], model, error, error)
 
     def log_likelihood(self, view, table):
-        """Of Gaussian residuals with covariance sigma^2 exp(-|sin l_i - sin l_j|/length) + noise^2 delta_ij."""
+        """Gaussian, of covariance sigma^2 exp(-|sin l_i - sin l_j|/length) + noise^2 delta_ij."""
         r, S = self._innovations(view, table)
         return -0.5 * jnp.sum(r**2 / S + jnp.log(2.0 * jnp.pi * S))
 
@@ -83,7 +83,8 @@ class TerminalVelocities(AbstractConstraint):
         sin_l = jnp.sin(table["l"])
         order = jnp.argsort(sin_l)
         d = self.residual(view, table)[0][order]
-        step = jnp.diff(sin_l[order], prepend=-jnp.inf)
+        # The first point has no forerunner: a step of 0 keeps the chain's own variance, which it starts with.
+        step = jnp.diff(sin_l[order], prepend=sin_l[order][:1])
         if self.correlation_length is None:
             memory = jnp.zeros_like(d)
         else:
