@@ -5,6 +5,7 @@ imports neither JAX nor the rest of the package.
 """
 
 import sys
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -20,71 +21,63 @@ app = cyclopts.App(
     help_flags=["--help", "-h"],
 )
 
-Out = Annotated[
-    Path | None, Parameter(help="Folder for the results; by default the next number, NAME-1, NAME-2, ...")
-]
-Force = Annotated[bool, Parameter(negative=(), help="Write over an existing folder.")]
-Resume = Annotated[
-    bool, Parameter(negative=(), help="Go on with an interrupted run (by default the latest).")
-]
 Json = Annotated[bool, Parameter(negative=(), help="Print figures as JSON on stdout.")]
 Stars = Annotated[int | None, Parameter(help="Use at most this many stars, drawn at random.")]
-AllStars = Annotated[bool, Parameter(negative=(), help="Use every star.")]
-Method = Annotated[str | None, Parameter(help="maximum, laplace or nuts.")]
 Seed = Annotated[int | None, Parameter(help="Seed of every random draw.")]
-Chains = Annotated[int | None, Parameter(help="Number of chains; they run side by side.")]
-Samples = Annotated[int | None, Parameter(help="Draws kept of each chain.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """The options of `demo` and of `fit`."""
+
+    out: Annotated[
+        Path | None,
+        Parameter(help="Folder for the results; by default the next number, NAME-1, NAME-2, ..."),
+    ] = None
+    force: Annotated[bool, Parameter(negative=(), help="Write over an existing folder.")] = False
+    resume: Annotated[
+        bool, Parameter(negative=(), help="Go on with an interrupted run (by default the latest).")
+    ] = False
+    json: Json = False
+    stars: Stars = None
+    all_stars: Annotated[bool, Parameter(negative=(), help="Use every star.")] = False
+    method: Annotated[str | None, Parameter(help="maximum, laplace or nuts.")] = None
+    seed: Seed = None
+    chains: Annotated[int | None, Parameter(help="Number of chains; they run side by side.")] = None
+    samples: Annotated[int | None, Parameter(help="Draws kept of each chain.")] = None
+
+    def run(self, config: Path, stem: str) -> None:
+        from oortax.commands import session
+
+        if self.stars is not None and self.all_stars:
+            raise ValueError("--stars and --all-stars exclude each other")
+        names = ("stars", "method", "seed", "chains", "samples")
+        session.prepare(self.chains or session.chains_of(config))
+        from oortax.commands.fit import fit
+
+        fit(
+            config,
+            stem=stem,
+            out=self.out,
+            force=self.force,
+            resume=self.resume,
+            json=self.json,
+            all_stars=self.all_stars,
+            changes={name: getattr(self, name) for name in names},
+        )
 
 
 @app.command
-def demo(
-    *,
-    out: Out = None,
-    force: Force = False,
-    resume: Resume = False,
-    json: Json = False,
-    stars: Stars = None,
-    all_stars: AllStars = False,
-    method: Method = None,
-    seed: Seed = None,
-    chains: Chains = None,
-    samples: Samples = None,
-) -> None:
+def demo(*, options: Fit = Fit()) -> None:
     """Fit the Milky Way to bundled Gaia giants and a circular-speed curve."""
     from oortax.data import demo_config
 
-    _fit(
-        demo_config(),
-        "oortax-demo",
-        out,
-        force,
-        resume,
-        json,
-        stars,
-        all_stars,
-        method,
-        seed,
-        chains,
-        samples,
-    )
+    options.run(demo_config(), "oortax-demo")
 
 
 @app.command
-def fit(
-    config: Path,
-    /,
-    *,
-    out: Out = None,
-    force: Force = False,
-    resume: Resume = False,
-    json: Json = False,
-    stars: Stars = None,
-    all_stars: AllStars = False,
-    method: Method = None,
-    seed: Seed = None,
-    chains: Chains = None,
-    samples: Samples = None,
-) -> None:
+def fit(config: Path, /, *, options: Fit = Fit()) -> None:
     """Fit the model of a configuration file to its catalogue, its direct constraints, or both.
 
     Parameters
@@ -93,8 +86,7 @@ def fit(
         TOML file, or the name of a bundled one: demo (stars) or gas (gas, masers and forces alone).
     """
     config = _bundled(config)
-    stem = f"oortax-{config.stem}"
-    _fit(config, stem, out, force, resume, json, stars, all_stars, method, seed, chains, samples)
+    options.run(config, f"oortax-{config.stem}")
 
 
 def _bundled(config: Path) -> Path:
@@ -102,27 +94,6 @@ def _bundled(config: Path) -> Path:
     from oortax import data
 
     return config if config.exists() else data.config(str(config)) or config
-
-
-def _fit(config, stem, out, force, resume, json, stars, all_stars, method, seed, chains, samples) -> None:
-    from oortax.commands import session
-
-    if stars is not None and all_stars:
-        raise ValueError("--stars and --all-stars exclude each other")
-    changes = {"stars": stars, "method": method, "seed": seed, "chains": chains, "samples": samples}
-    session.prepare(chains or session.chains_of(config))
-    from oortax.commands.fit import fit as run
-
-    run(
-        config,
-        stem=stem,
-        out=out,
-        force=force,
-        resume=resume,
-        json=json,
-        all_stars=all_stars,
-        changes=changes,
-    )
 
 
 @app.command
