@@ -41,7 +41,7 @@ def moments(
     finder : AbstractActionFinder
         The one used for the stars, too.
     refine : float
-        1 for the rule of the likelihood (some 150 velocities for a disc); 2 doubles the nodes per axis.
+        1 for the rule of the likelihood (192 velocities for a disc); 2 doubles the nodes per axis.
 
     Accuracy: see benchmarks; compare refine = 1 with 2 for the error at hand.
 
