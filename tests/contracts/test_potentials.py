@@ -291,18 +291,6 @@ def test_power_law_is_smooth_through_alpha_2():
         np.testing.assert_allclose(slope, central(both, jnp.array(alpha), 1e-2), rtol=3e-8)
 
 
-@pytest.mark.parametrize(
-    "q, accuracy", [(0.3, 1e-6), (0.5, 1e-8), (0.7, 1e-10), (1.0, 1e-10), (1.4, 2e-9), (3.0, 3e-6)]
-)
-def test_flattened_nfw_accuracy_of_the_default_nodes(q, accuracy):
-    r = np.geomspace(0.02, 160.0, 20)
-    for latitude in (0.0, 0.4, 1.2, np.pi / 2.0):
-        R, z = r * np.cos(latitude), r * np.sin(latitude)
-        value = jax.vmap(potential.FlattenedNFW(1e7, 16.0, q).Phi_Rz)(R, z)
-        many = jax.vmap(potential.FlattenedNFW(1e7, 16.0, q, n_nodes=40).Phi_Rz)(R, z)
-        np.testing.assert_allclose(value, many, rtol=accuracy)
-
-
 def test_flattened_nfw_is_nfw_at_q_1():
     R, z = POINTS[:, 0], POINTS[:, 2]
     flattened = jax.vmap(potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.0).Phi_Rz)(R, z)

@@ -36,9 +36,19 @@ class FlattenedNFW(AbstractClosedForm):
     for any q, and a Gauss rule of `n_nodes` nodes in ln(h + 0.12) leaves an algebraic Phi: no table, and
     derivatives in x and in every parameter are those of the sum itself. Nodes are found once, not per point.
 
-    Accuracy of Phi (relative, 10 nodes): for r < 10 r_s 2e-7 at q = 0.3, 2e-9 at 0.5, 4e-11 at 0.7 and 1,
-    5e-10 at 1.4, 4e-8 at 2, 1e-6 at 3 and at 0.2; at r = 30 r_s 1e-5 for q < 0.5 and 4e-6 above. The force
-    loses two digits, the density up to three. Outside these ranges raise `n_nodes`.
+    Largest relative errors with 10 nodes, for r/r_s from 0.001 to 10 and from 10 to 30:
+
+        q     Phi     force   density   Phi     force   density
+        0.2   8e-7    6e-5    3e-4      2e-5    9e-5    4e-2
+        0.3   7e-8    6e-6    3e-5      7e-6    6e-5    1e-2
+        0.5   9e-10   8e-8    4e-7      3e-6    3e-5    2e-3
+        0.7   2e-11   2e-9    5e-9      1e-6    1e-5    4e-4
+        1.0   1e-13   9e-13   2e-11     3e-7    3e-6    6e-5
+        1.4   3e-10   8e-9    4e-8      5e-8    7e-7    2e-5
+        2.0   3e-8    7e-7    3e-6      2e-8    2e-7    4e-6
+        3.0   8e-7    3e-5    8e-5      5e-7    6e-6    8e-5
+
+    Beyond, raise `n_nodes`.
 
     >>> halo, round_halo = FlattenedNFW(rho_s=1e7, r_s=16.0, q=0.7), FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.0)
     >>> bool(halo.Phi_Rz(0.0, 8.0) > round_halo.Phi_Rz(0.0, 8.0))
