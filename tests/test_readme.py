@@ -1,6 +1,7 @@
 """README says what is so: its commands, examples, files, options and published values."""
 
 import doctest
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -90,3 +91,27 @@ def test_the_demos_figures_have_their_place():
     for quantity in ("v_c(R0)", "K_z", "surface density", "dark matter", "axis ratio q"):
         row = next(line for line in between.splitlines() if line.startswith("|") and quantity in line)
         assert re.search(r"\| \d+\.\d+ \(\+\d+\.\d+ -\d+\.\d+\)", row), row
+
+
+def test_the_demos_table_is_what_its_benchmark_writes():
+    """`benchmarks/demo.py` writes this block: all but the fit's own figures is the same."""
+    spec = importlib.util.spec_from_file_location("demo", ROOT / "benchmarks" / "demo.py")
+    assert spec and spec.loader
+    demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    keys = ("v_c", "K_z_1.1", "Sigma_1.1", "rho_DM", "q")
+    result = {
+        "method": "nuts",
+        "converged": True,
+        "verdict": "Converged",
+        "derived": {key: {"q16": 1.0, "median": 2.0, "q84": 3.5} for key in keys},
+        "parameters": {"a": {"r_hat": 1.001, "ess_bulk": 500.4}, "b": {"r_hat": 1.0, "ess_bulk": 700.0}},
+        "run": {"seconds": 90.0},
+    }
+    written = demo.block(result)
+    assert "2.0 (+1.5 -1.0)" in written and "took 1.5 minutes" in written and "size 500" in written
+    between = TEXT.partition(demo.BEGIN)[2].partition(demo.END)[0]
+    figures = r"\d+\.\d+ \(\+\d+\.\d+ -\d+\.\d+\)(?=,| \|)|R-hat is [\d.]+|size \d+|took [\d.]+"
+    assert re.sub(figures, "#", written) == re.sub(figures, "#", between)
+    with pytest.raises(ValueError, match="not a result for README: laplace"):
+        demo.block(result | {"method": "laplace"})
