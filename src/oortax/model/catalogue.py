@@ -69,7 +69,7 @@ class Catalogue(eqx.Module):
         for name in ("parallax_error", "mu_l_error", "mu_b_error", "v_los_error"):
             error = np.asarray(getattr(self, name))
             # Without a v_los its error does not matter.
-            bad = ~(error >= 0.0) & (measured if name == "v_los_error" else True)
+            bad = ~(np.isfinite(error) & (error >= 0.0)) & (measured if name == "v_los_error" else True)
             if np.any(bad):
                 rows = np.flatnonzero(bad)
                 raise ValueError(
