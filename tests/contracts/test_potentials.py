@@ -39,6 +39,8 @@ POINTS = jnp.array(
         [40.0, 60.0, 30.0],
     ]
 )
+# On the axis and in the plane.
+SYMMETRIC = jnp.array([[0.0, 0.0, 2.0], [0.0, 0.0, 0.02], [8.0, 0.0, 0.0], [0.0, -0.5, 0.0]])
 
 
 @pytest.fixture(params=CASES, name="pot")
@@ -82,18 +84,19 @@ def test_acceleration_is_minus_the_gradient(pot, axis):
 def test_parameter_gradients_match_finite_differences(pot):
     declared = params.parameters(pot)
     assert declared
+    points = jnp.concatenate([POINTS, SYMMETRIC])
     # Phi and the virial x . grad Phi, both of the size of Phi, so that neither hides the other.
-    scale = 1.0 / jnp.sum(jnp.abs(jax.vmap(pot.Phi)(POINTS)))
+    scale = 1.0 / jnp.sum(jnp.abs(jax.vmap(pot.Phi)(points)))
 
     def moved(changes):
         return params.replace(pot, {path: declared[path].value * (1.0 + d) for path, d in changes.items()})
 
     def Phi(changes):
-        return scale * jnp.sum(jax.vmap(moved(changes).Phi)(POINTS))
+        return scale * jnp.sum(jax.vmap(moved(changes).Phi)(points))
 
     def virial(changes):
         along = jax.vmap(lambda x: jax.jvp(moved(changes).Phi, (x,), (x,))[1])
-        return scale * jnp.sum(along(POINTS))
+        return scale * jnp.sum(along(points))
 
     still = dict.fromkeys(declared, jnp.array(0.0))
     for f, derivative in ((Phi, jax.grad), (virial, jax.jacfwd)):
