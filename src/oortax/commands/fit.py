@@ -73,7 +73,7 @@ def fit(
     console.print(f"  {len(problem.priors)} free parameters; {settings.inference.method}")
     posterior = build_posterior(problem)
     found = infer(problem, posterior, folder, resume=resume, progress=console.is_terminal)
-    summary = write_results(problem, posterior, found, folder, time.perf_counter() - began)
+    summary = write_results(problem, posterior, found, folder, began)
     console.print(f"  {summary['verdict']}")
     console.print(f"  report: {folder / 'report.html'}")
     if json:
@@ -132,10 +132,13 @@ def infer(
 
 
 def write_results(
-    problem: Problem, posterior: inference.Posterior, found: Fit, folder: Path, seconds: float
+    problem: Problem, posterior: inference.Posterior, found: Fit, folder: Path, began: float
 ) -> dict[str, Any]:
-    """posterior.nc, summary.csv and .json, best.json, figures and report.html; returns the summary."""
-    attributes = provenance(problem, seconds)
+    """posterior.nc, summary.csv and .json, best.json, figures and report.html; returns the summary.
+
+    `began` is the clock's reading when the fit did.
+    """
+    attributes = provenance(problem, time.perf_counter() - began)
     best = params.replace(problem.model, found.maximum.values)
     save(folder / "best.json", best)
     judged = None
@@ -160,10 +163,11 @@ def write_results(
         "parameters": rows,
         "rows": None if problem.report is None else problem.report.as_dict(),
         "tables": {name: table.as_dict() for name, table in problem.tables.items()},
-        "run": attributes,
     }
     derived = report.write(problem, posterior, found, best, rows, judged, attributes, folder)
     summary["derived"] = derived
+    # The report and posterior.nc hold the time until they were written, this the whole.
+    summary["run"] = attributes | {"seconds": round(time.perf_counter() - began, 1)}
     write_json(folder / "result.json", summary)
     log.info("finished: %s", sentence)
     return summary
