@@ -43,8 +43,7 @@ class DensityGrid(eqx.Module):
     """Chebyshev polynomials in R and sqrt(z^2 + (0.2 kpc)^2) for ln rho of each component; constant beyond.
 
     A polynomial has no knots, so that a grid of some 20 points represents the smooth ln rho of a solar
-    neighbourhood (`model.diagnose` measures the error), and its derivatives are those of its values. In
-    |z| itself five points leave an error four times as large.
+    neighbourhood (`model.diagnose` measures the error), and its derivatives are those of its values.
     """
 
     coefficients: Float[Array, "k n_R n_z"]
