@@ -58,7 +58,7 @@ def test_between_the_points(grid, exact):
         for shape in ((3, 5), (4, 7))
     }
     assert np.ptp(exact, axis=0).min() > 0.5
-    # Twice the measured errors. The thick disc's, 3e-3, does not fall with a finer grid: it is not the grid's.
+    # Twice the measured errors. A finer grid does not lessen the thick disc's, 3e-3.
     assert np.all(errors[3, 5] < [1.2e-3, 6e-3]) and np.all(errors[4, 7] < [3e-4, 6e-3]), errors
 
 
