@@ -1,5 +1,9 @@
 """The density on the real line: Jacobians, bijections, compilation, and what it says of bad input."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -156,3 +160,25 @@ def test_unconstrain_wants_every_free_parameter(toys):
         posterior.unconstrain({"scale": 1.0})
     with pytest.raises(ValueError, match="did you mean 'scale'"):
         posterior.unconstrain({"scales": 1.0})
+
+
+def test_another_process_finds_the_same_posterior():
+    """Python's hashes of strings differ from one process to the next; fingerprints and programs must not."""
+    program = (
+        "import oortax as ox; ox.enable_x64()\n"
+        "import jax, hashlib, numpyro.distributions as dist\n"
+        "from oortax.inference.posterior import Posterior, _value_and_grad\n"
+        "def log_likelihood(pot, data): return -0.5 * (pot.b - data) ** 2\n"
+        "priors = {'b': dist.LogNormal(0.1, 1.3), 'M': dist.TruncatedNormal(2e10, 1e10, low=0.0)}\n"
+        "p = Posterior(ox.potential.Plummer(M=1e10, b=1.0), priors, log_likelihood, 1.0)\n"
+        "text = _value_and_grad.lower(p, p.start).as_text()\n"
+        "print(p.fingerprint(), hashlib.sha256(text.encode()).hexdigest())\n"
+    )
+    seen = set()
+    for seed in "012":
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+        )
+        seen.add(done.stdout)
+    assert len(seen) == 1 and len(seen.pop().split()) == 2

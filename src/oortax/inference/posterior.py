@@ -9,7 +9,7 @@ the prior's support, and its Jacobian is part of the density.
 import difflib
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 import equinox as eqx
@@ -24,6 +24,41 @@ from oortax.types import Scalar
 
 OUTSIDE_MASS = 1e-6
 """A prior may put this much of its mass outside the parameter's own support: it is cut off there."""
+
+
+@final
+class _Prior(eqx.Module):
+    """A distribution whose leaves come in the order of their names.
+
+    NumPyro flattens its distributions in the order of a set of strings, which changes from one process to the
+    next: programs would not be found in the compilation cache, nor fingerprints agree.
+    """
+
+    leaves: tuple[Array, ...]
+    order: tuple[int, ...] = eqx.field(static=True)
+    structure: Any = eqx.field(static=True)
+
+    def __init__(self, distribution: Distribution):
+        leaves, self.structure = jax.tree.flatten(distribution)
+        names = list(_leaf_names(distribution))
+        self.order = tuple(sorted(range(len(names)), key=names.__getitem__))
+        self.leaves = tuple(leaves[i] for i in self.order)
+
+    @property
+    def distribution(self) -> Distribution:
+        leaves: list[Any] = [None] * len(self.leaves)
+        for i, leaf in zip(self.order, self.leaves, strict=True):
+            leaves[i] = leaf
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+def _leaf_names(node: Any, name: str = "") -> Iterator[str]:
+    """Names of the leaves of a distribution, in the order in which NumPyro flattens it."""
+    if isinstance(node, Distribution):
+        for field in type(node).gather_pytree_data_fields():
+            yield from _leaf_names(node.__dict__.get(field), f"{name}.{field}")
+    else:
+        yield from (f"{name}[{i:03d}]" for i in range(len(jax.tree.leaves(node))))
 
 
 @final
@@ -73,7 +108,7 @@ class Posterior(eqx.Module):
     """
 
     model: Any
-    priors: dict[str, Distribution]
+    ordered_priors: dict[str, "_Prior"]
     data: Any
     log_likelihood: Callable[[Any, Any], Scalar] = eqx.field(static=True)
     names: tuple[str, ...] = eqx.field(static=True)
@@ -98,9 +133,15 @@ class Posterior(eqx.Module):
         self.bounds = tuple(_bounds(path, priors[path], known[path]) for path in self.names)
         self.model = jax.tree.map(_traced, model)
         # Distributions keep Python floats as leaves: as arrays they are traced, not compiled in.
-        self.priors = {path: jax.tree.map(params.as_array, priors[path]) for path in self.names}
+        arrays = {path: jax.tree.map(params.as_array, priors[path]) for path in self.names}
+        self.ordered_priors = {path: _Prior(prior) for path, prior in arrays.items()}
         self.data = jax.tree.map(_traced, data)
         self.log_likelihood = log_likelihood
+
+    @property
+    def priors(self) -> dict[str, Distribution]:
+        """The prior of every free parameter, by path."""
+        return {path: self.ordered_priors[path].distribution for path in self.names}
 
     @property
     def dim(self) -> int:
@@ -204,7 +245,7 @@ class Posterior(eqx.Module):
         """SHA-256 of the free paths, the priors and every array of model and data, in hexadecimal."""
         digest = hashlib.sha256(repr((self.names, self.bounds)).encode())
         digest.update(repr([type(prior).__name__ for prior in self.priors.values()]).encode())
-        for leaf in jax.tree.leaves((self.model, self.priors, self.data)):
+        for leaf in jax.tree.leaves((self.model, self.ordered_priors, self.data)):
             if eqx.is_array(leaf):
                 array = np.ascontiguousarray(leaf)
                 digest.update(repr((array.shape, array.dtype.str)).encode())
