@@ -23,6 +23,8 @@ CASES = {
     "PowerLawCutoff": potential.PowerLawCutoff(rho_0=4e8, alpha=1.8, r_c=1.9),
     "MiyamotoNagai": potential.MiyamotoNagai(M=6.8e10, a=3.0, b=0.28),
     "LogarithmicHalo": potential.LogarithmicHalo(v_0=220.0, r_c=0.5, q=0.9),
+    "ScaleFree": potential.ScaleFree(rho_s=5e8, rho_d=2e9, gamma=1.7, q=0.7, h=0.08),
+    "logarithmic disc": potential.ScaleFree(rho_s=5e8, rho_d=2e9, gamma=2.0, q=0.7, h=0.08),
     "Sum": potential.mw_potential_2014(),
     "prolate": potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.3),
     "spherical limit": potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.0),
@@ -130,6 +132,11 @@ def _logarithmic(R2, z2, v_0, r_c, q):
     return v_0**2 / (4.0 * np.pi * G * q**2) * top / (r_c**2 + R2 + z2 / q**2) ** 2
 
 
+def _scale_free(R2, z2, gamma):
+    disc = 2e9 * R2 ** (-0.5 * gamma) / np.cosh(np.sqrt(z2 / R2) / 0.08) ** 2
+    return 5e8 * (R2 + z2 / 0.7**2) ** (-0.5 * gamma) + disc
+
+
 # Published densities (Binney & Tremaine 2008, sections 2.2, 2.3), as functions of (r, R^2, z^2).
 DENSITIES = {
     "Isochrone": lambda r, R2, z2: _isochrone(r, 8e10, 3.0),
@@ -143,6 +150,8 @@ DENSITIES = {
     "logarithmic cusp": lambda r, R2, z2: 4e8 * r**-2.0 * np.exp(-((r / 1.9) ** 2)),
     "MiyamotoNagai": lambda r, R2, z2: _miyamoto_nagai(R2, z2, 6.8e10, 3.0, 0.28),
     "LogarithmicHalo": lambda r, R2, z2: _logarithmic(R2, z2, 220.0, 0.5, 0.9),
+    "ScaleFree": lambda r, R2, z2: _scale_free(R2, z2, 1.7),  # Dehnen & Binney (1996, eq. 3)
+    "logarithmic disc": lambda r, R2, z2: _scale_free(R2, z2, 2.0),
 }
 
 

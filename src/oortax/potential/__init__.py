@@ -2,6 +2,7 @@
 
 from oortax.potential.base import AbstractClosedForm, AbstractPotential
 from oortax.potential.composite import Sum
+from oortax.potential.dehnen_binney import dehnen_binney_1996
 from oortax.potential.derived import (
     CircularFrequencies,
     acceleration,
@@ -17,6 +18,8 @@ from oortax.potential.halos import FlattenedNFW
 from oortax.potential.library import POTENTIALS, mw_potential_2014
 from oortax.potential.logarithmic import LogarithmicHalo
 from oortax.potential.power_law import PowerLawCutoff
+from oortax.potential.scale_free import ScaleFree, ScaleFreeField
+from oortax.potential.similarity import Scaled, Scaling, rest_radius, scale_to, scaling
 from oortax.potential.spheres import NFW, Hernquist, Isochrone, Plummer
 
 __all__ = [
@@ -32,13 +35,21 @@ __all__ = [
     "MiyamotoNagai",
     "Plummer",
     "PowerLawCutoff",
+    "ScaleFree",
+    "ScaleFreeField",
+    "Scaled",
+    "Scaling",
     "Sum",
     "acceleration",
     "circular_velocity",
+    "dehnen_binney_1996",
     "density",
     "effective_surface_density",
     "escape_velocity",
     "frequencies",
     "mw_potential_2014",
+    "rest_radius",
+    "scale_to",
+    "scaling",
     "vertical_force",
 ]

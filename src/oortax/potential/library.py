@@ -10,6 +10,7 @@ from oortax.potential.discs import MiyamotoNagai
 from oortax.potential.halos import FlattenedNFW
 from oortax.potential.logarithmic import LogarithmicHalo
 from oortax.potential.power_law import PowerLawCutoff
+from oortax.potential.scale_free import ScaleFree
 from oortax.potential.spheres import NFW, Hernquist, Isochrone, Plummer
 
 POTENTIALS: dict[str, type[AbstractPotential]] = {
@@ -23,6 +24,7 @@ POTENTIALS: dict[str, type[AbstractPotential]] = {
         PowerLawCutoff,
         MiyamotoNagai,
         LogarithmicHalo,
+        ScaleFree,
     )
 }
 """Potentials by the name that configuration files use for their kind."""
