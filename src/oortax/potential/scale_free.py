@@ -46,8 +46,9 @@ class ScaleFree(AbstractClosedForm):
     (gamma < 2, nothing ever escapes) or of infinity (gamma > 2); Phi - limit scales as r^p.
 
     Accuracy of the force (relative): in the paper's potential 4e-12 with 24 nodes, 2e-8 with 16 and 7e-6
-    with 10. With 24 nodes it is 1e-8 or better for 0.01 < h < 0.4, 0.1 < q < 1.3 and any gamma > 0.2; outside that
-    7e-8 at q = 0.05, 2e-6 at q = 2 (prolate) and 1e-6 at h = 1, where 32 nodes give 7e-10, 3e-8 and 3e-7.
+    with 10. With 24 nodes it is 1e-8 or better for 0.01 < h < 0.4, 0.1 < q < 1.3 and any gamma > 0.2;
+    outside that 7e-8 at q = 0.05, 2e-6 at q = 2 (prolate) and 1e-6 at h = 1, where 32 nodes give 7e-10,
+    3e-8 and 3e-7.
     Second derivatives lose two digits. float32 keeps 3e-6 in Phi.
 
     >>> pot = ScaleFree(rho_s=5.6e8, rho_d=2.3e9, gamma=1.8, q=0.8, h=0.06)
@@ -157,8 +158,9 @@ def _polynomial_jvp(primals, tangents):
 _polynomial.defjvp(_polynomial_jvp, symbolic_zeros=True)
 
 
+@jax.jit
 def _horner(coefficients, y):
-    """Unrolled, so that one loop over points fuses."""
+    """Unrolled, so that one loop over points fuses; jitted, so that calls outside jit compile it once."""
     start = coefficients[-1] + jnp.zeros_like(y)
     rest = coefficients[:-1]
     return lax.scan(
@@ -199,6 +201,7 @@ def _rule(n: int) -> _Rule:
     )
 
 
+@jax.jit
 def _build(pot: ScaleFree) -> ScaleFreeField:
     """Solve Poisson's equation for the angular part by collocation.
 
