@@ -79,7 +79,7 @@ def test_numbers_of_the_paper():
     np.testing.assert_allclose(POT.rho(8.0, 0.0) / MSUN_PC3, spheroid + disc, rtol=1e-13)
     # Far above the plane sech^2 falls as exp(-z/z_d), z_d = h R/2 = 240 pc: here by e over 240 pc.
     alone = moved(POT, rho_s=0.0)
-    assert float(jnp.log(alone.rho(8.0, 1.6) / alone.rho(8.0, 1.84))) == pytest.approx(1.0, abs=3e-6)
+    assert float(jnp.log(alone.rho(8.0, 4.0) / alone.rho(8.0, 4.24))) == pytest.approx(1.0, abs=1e-6)
     # As printed v_c is 2 % above the 200 km/s of the text, K_z is right; the calibrated pair gives both.
     for calibrated, v_c, K_z in ((False, 203.883, 74.3128), (True, 200.0, 74.0)):
         pot = potential.dehnen_binney_1996(calibrated=calibrated)
@@ -100,10 +100,12 @@ def test_flattening_of_the_potential():
 
 def _by_multipoles(pot, R, z, l_max, ansatz):
     """Forces by the method of the paper's eq. (4): even Legendre multipoles beside C ln cosh(mu/h)."""
-    gamma, h, n = float(pot.gamma), float(pot.h), 4000
+    gamma, h = float(pot.gamma), float(pot.h)
     k = (2.0 - gamma) * (3.0 - gamma)
-    node, weight = np.polynomial.legendre.leggauss(n)
-    node, weight = 0.5 * (1.0 + node), 0.5 * weight
+    # Gauss nodes on 40 panels: twelve to a wave of the highest multipole, twenty to the disc's half thickness.
+    node, weight = np.polynomial.legendre.leggauss(24)
+    node = ((np.arange(40)[:, None] + 0.5 + 0.5 * node) / 40).ravel()
+    weight = np.tile(weight / 80, 40)
     C = float(pot.rho_d) * h**2 if ansatz else 0.0
     cosh2 = np.cosh(node / h) ** 2
     source = np.asarray(jax.vmap(pot.rho)(np.sqrt(1.0 - node**2), node)) - C * (
