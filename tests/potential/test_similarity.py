@@ -81,5 +81,5 @@ def test_actions_of_the_fudge_scale():
         found = finder(scaled.x, scaled.v)
         back = jax.vmap(lambda there, J: there.inverse().actions(J))(scaled.scaling, found)
         error = jnp.abs(back - near) / (near[:, :1] + near[:, 1:2])
-        print(radius, error)
-        assert jnp.max(error) < 1e-4
+        # Measured 3e-6: Delta's table has fixed knots. In the plane there is no Delta, and rounding is left.
+        assert jnp.max(error) < 1e-5 and jnp.max(error[-1]) < 1e-12
