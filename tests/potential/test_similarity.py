@@ -72,7 +72,7 @@ def test_gradient_through_the_scaling():
 
 def test_actions_of_the_fudge_scale():
     field = POT.field()
-    finder = jax.jit(jax.vmap(dynamics.StaeckelFudge(field).actions))
+    finder = jax.jit(lambda x, v: jax.vmap(dynamics.StaeckelFudge(field).actions)(x, v))
     x = jnp.array([[8.0, 0.0, 0.5], [7.0, 1.0, 1.5], [3.0, 2.0, 5.0], [5.0, 0.0, 0.0]])
     v = jnp.array([[30.0, 190.0, 20.0], [60.0, 170.0, 40.0], [-80.0, 60.0, 90.0], [40.0, 150.0, 0.0]])
     near = finder(x, v)

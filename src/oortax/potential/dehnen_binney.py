@@ -1,7 +1,8 @@
 """The mass model of Dehnen & Binney (1996)."""
 
+import jax.numpy as jnp
+
 from oortax.constants import MSUN_PC3
-from oortax.params import as_array
 from oortax.potential.scale_free import ScaleFree
 
 
@@ -26,7 +27,8 @@ def dehnen_binney_1996(calibrated: bool = False) -> ScaleFree:
     >>> [round(float(potential.effective_surface_density(p, 8.0, 1.1)) / 1e6, 1) for p in (pot, exact)]
     [74.3, 74.0]
     """
-    gamma, spheroid, disc = 1.8, *((1.326e5, 5.913e5) if calibrated else (1.4e5, 5.8e5))
+    gamma = 1.8
+    spheroid, disc = (1.326e5, 5.913e5) if calibrated else (1.4e5, 5.8e5)
     unit = MSUN_PC3 * 1000.0**-gamma
-    rho_s, rho_d, gamma, q, h = map(as_array, (spheroid * unit, disc * unit, gamma, 0.8, 0.06))
-    return ScaleFree(rho_s=rho_s, rho_d=rho_d, gamma=gamma, q=q, h=h)
+    rho_s, rho_d, gamma, q, h = jnp.array([spheroid * unit, disc * unit, gamma, 0.8, 0.06])
+    return ScaleFree(rho_s, rho_d, gamma, q, h)
