@@ -59,9 +59,12 @@ def param(support, unit: str = "", doc: str = "", *, optional: bool = False, **k
     return eqx.field(converter=as_array, metadata=metadata, **kwargs)
 
 
-def children(**kwargs) -> Any:
-    """Declare a field whose entries appear in paths as if they were the module's own."""
-    return eqx.field(metadata={"transparent": True}, **kwargs)
+def children(**declared) -> Any:
+    """Declare a field whose entries appear in paths as if they were the module's own.
+
+    With `support`, `unit` and `doc`, the entries of a mapping are parameters themselves.
+    """
+    return eqx.field(metadata={"transparent": True, "optional": False, **declared})
 
 
 class AbstractParametric(eqx.Module):
@@ -122,7 +125,9 @@ def _entries(node) -> Iterator[tuple[str, Any, Any]]:
         for field in dataclasses.fields(node):
             child = getattr(node, field.name, None)
             if field.metadata.get("transparent"):
-                yield from _entries(child)
+                # Entries of a mapping that is itself declared with a support are parameters.
+                own = field.metadata if "support" in field.metadata else None
+                yield from ((name, entry, own or metadata) for name, entry, metadata in _entries(child))
             else:
                 yield field.name, child, field.metadata
 

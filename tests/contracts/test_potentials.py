@@ -14,6 +14,12 @@ from oortax.constants import G
 
 DATA = Path(__file__).parents[1] / "data"
 
+
+def _ball(R, z, M, b):
+    """Plummer's density, as a user would write it."""
+    return 3.0 * M / (4.0 * jnp.pi * b**3) * (1.0 + (R * R + z * z) / b**2) ** -2.5
+
+
 CASES = {
     "Isochrone": potential.Isochrone(M=8e10, b=3.0),
     "Plummer": potential.Plummer(M=3e9, b=0.6),
@@ -25,6 +31,13 @@ CASES = {
     "LogarithmicHalo": potential.LogarithmicHalo(v_0=220.0, r_c=0.5, q=0.9),
     "ScaleFree": potential.ScaleFree(rho_s=5e8, rho_d=2e9, gamma=1.7, q=0.7, h=0.08),
     "logarithmic disc": potential.ScaleFree(rho_s=5e8, rho_d=2e9, gamma=2.0, q=0.7, h=0.08),
+    "ExponentialDisc": potential.ExponentialDisc(Sigma_0=8e8, R_d=2.6, z_d=0.3, R_hole=0.2),
+    "Sech2Disc": potential.Sech2Disc(Sigma_0=5e7, R_d=7.0, z_d=0.2, R_hole=4.0),
+    "Spheroid": potential.Spheroid(rho_s=1e7, r_s=16.0, q=0.6, gamma=1.2, beta=3.1, alpha=0.9, r_cut=300.0),
+    "bare spheroid": potential.Spheroid(rho_s=1e7, r_s=16.0, q=2.5, gamma=2.0),
+    "Einasto": potential.Einasto(rho_s=2e6, r_s=20.0, alpha=0.2, q=0.8),
+    "own density": potential.FromDensity(_ball, M=3e9, b=0.6),
+    "galaxy": potential.mcmillan_2017(),
     "Sum": potential.mw_potential_2014(),
     "prolate": potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.3),
     "spherical limit": potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.0),
@@ -62,8 +75,8 @@ def forces(pot, x):
 
 @eqx.filter_jit
 def densities(pot, x):
-    """Densities at many points."""
-    return jax.vmap(lambda x: potential.density(pot, x))(x)
+    """Laplacian of Phi over 4 pi G at many points."""
+    return jax.vmap(lambda x: jnp.trace(jax.hessian(pot.Phi)(x)))(x) / (4.0 * jnp.pi * G)
 
 
 def central(f, x, h):

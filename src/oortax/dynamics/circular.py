@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from oortax.dynamics.jet import IN_PLANE, jet
 from oortax.numerics.spline import hermite, with_slopes
 from oortax.potential.base import AbstractPotential
+from oortax.potential.from_density import expand
 
 
 class CircularOrbit(NamedTuple):
@@ -79,6 +80,7 @@ def circular_orbits(
     if not 0.0 < R_min < R_max:
         raise ValueError(f"circular_orbits needs 0 < R_min < R_max, got {R_min} and {R_max} kpc")
     log_R = jnp.linspace(np.log(R_min), np.log(R_max), n)
+    potential = expand(potential)
 
     def at_radius(log_R):
         R = jnp.exp(log_R)

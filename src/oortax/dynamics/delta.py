@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from oortax.dynamics.jet import IN_PLANE, Jet, jet
 from oortax.numerics.spline import hermite, with_slopes
 from oortax.potential.base import AbstractPotential
+from oortax.potential.from_density import expand
 from oortax.types import Scalar
 
 # Chebyshev points in k = L_z/L_c(E) on [0, 1] and the map from values there to monomial coefficients.
@@ -66,6 +67,7 @@ def focal_distance(
 ) -> FocalDistance:
     """Tabulate Delta^2(E, L_z) for circular-orbit radii between R_min and R_max (kpc)."""
     log_R = jnp.linspace(np.log(R_min), np.log(R_max), n)
+    potential = expand(potential)
     R2 = jnp.exp(2.0 * log_R)[:, None]
     s2 = 1.0 - _K_NODES**2
     sine2 = 0.15**2 * s2 * (1.0 + s2) ** 2

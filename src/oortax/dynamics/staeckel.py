@@ -15,6 +15,7 @@ from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, spheroidal, v
 from oortax.dynamics.turning import TOLERANCE, Ends, turning_points
 from oortax.numerics.node_sum import node_sum
 from oortax.potential.base import AbstractPotential
+from oortax.potential.from_density import expand
 from oortax.results import Result
 from oortax.types import Actions, Scalar, Vec3
 
@@ -140,8 +141,8 @@ class StaeckelFudge(AbstractActionFinder):
         if n_r < 4 or n_z < 4:
             raise ValueError(f"StaeckelFudge needs n_r >= 4 and n_z >= 4, got {n_r} and {n_z}")
         require_float64("StaeckelFudge", *jax.tree.leaves(eqx.filter(potential, eqx.is_array)))
-        self.potential = potential
-        self.focal = focal_distance(potential)
+        self.potential = expand(potential)
+        self.focal = focal_distance(self.potential)
         self.n_r = n_r
         self.n_z = n_z
 

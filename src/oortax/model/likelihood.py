@@ -22,7 +22,7 @@ from oortax.model.density import DensityGrid, density_grid, velocity_nodes
 from oortax.model.galaxy import Galaxy, Outliers
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes
 from oortax.numerics.batching import chunked_map
-from oortax.potential import circular_velocity
+from oortax.potential import Grid, circular_velocity, expand
 from oortax.survey import Survey, phase_space, position
 from oortax.types import Scalar
 
@@ -42,6 +42,7 @@ class Settings:
     batch_size : star nodes handled at a time; bounds the memory whatever the number of stars
     fold : fold the selection anew in every evaluation; needed where a parameter of the survey's errors or
         dust or of a component's magnitudes is free
+    grid : of the potential's expansion, where it has densities
     """
 
     form: str = "conditional"
@@ -50,6 +51,7 @@ class Settings:
     refine: float = 1.0
     batch_size: int = 2048
     fold: bool = False
+    grid: Grid = Grid()
 
     @classmethod
     def for_stars(cls, N: int, **changes: Any) -> "Settings":
@@ -103,8 +105,8 @@ def derive(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, set
     The velocity nodes of all components and the star nodes go through the action finder in one list: it is
     traced and compiled once.
     """
-    potential = galaxy.potential
     # Barriers keep XLA from copying a table's computation into every loop that reads the table.
+    potential = jax.lax.optimization_barrier(expand(galaxy.potential, settings.grid))
     orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), _finder(finder)(potential)))
     dfs = tuple(galaxy.components[name].df.bind(orbits) for name in galaxy.names)
     shape = {"n_R": settings.n_R, "n_z": settings.n_z}

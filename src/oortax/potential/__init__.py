@@ -14,15 +14,35 @@ from oortax.potential.derived import (
     vertical_force,
 )
 from oortax.potential.discs import MiyamotoNagai
+from oortax.potential.expansion import Field, Grid
+from oortax.potential.expansion_error import ExpansionError, check_density, expansion_error
+from oortax.potential.exponential_discs import ExponentialDisc, Sech2Disc
+from oortax.potential.from_density import AbstractDensity, FromDensity, expand
 from oortax.potential.halos import FlattenedNFW
 from oortax.potential.library import POTENTIALS, mw_potential_2014
 from oortax.potential.logarithmic import LogarithmicHalo
+from oortax.potential.milky_way import mcmillan_2017, piffl_2014
 from oortax.potential.power_law import PowerLawCutoff
 from oortax.potential.scale_free import ScaleFree, ScaleFreeField
 from oortax.potential.similarity import Scaled, Scaling, rest_radius, scale_to, scaling
 from oortax.potential.spheres import NFW, Hernquist, Isochrone, Plummer
+from oortax.potential.spheroids import Einasto, Spheroid
 
 __all__ = [
+    "ExpansionError",
+    "check_density",
+    "expansion_error",
+    "AbstractDensity",
+    "FromDensity",
+    "expand",
+    "Field",
+    "Grid",
+    "ExponentialDisc",
+    "Sech2Disc",
+    "Einasto",
+    "Spheroid",
+    "mcmillan_2017",
+    "piffl_2014",
     "NFW",
     "POTENTIALS",
     "AbstractClosedForm",

@@ -2,8 +2,10 @@
 
 from abc import abstractmethod
 
+import jax
 import jax.numpy as jnp
 
+from oortax.constants import G
 from oortax.params import AbstractParametric
 from oortax.types import Scalar, Vec3
 
@@ -27,6 +29,18 @@ class AbstractPotential(AbstractParametric):
     def Phi_of_squares(self, R2: Scalar, z2: Scalar) -> Scalar:
         """Potential as a function of R^2 and z^2 (kpc^2), in (km/s)^2."""
         return self.Phi_Rz(jnp.sqrt(soften(R2)), jnp.sqrt(soften(z2)))
+
+    def rho(self, R, z) -> Scalar:
+        """Density at cylindrical radius R and height z (kpc), in Msun/kpc^3: by Poisson's equation."""
+        x = jnp.stack([R, jnp.zeros_like(R), z])
+        return jnp.trace(jax.hessian(self.Phi)(x)) / (4.0 * jnp.pi * G)
+
+    def expanded(self, grid) -> "AbstractPotential":
+        """The same potential in the form that is evaluated: what depends on parameters alone is computed.
+
+        Potentials in closed form are that already; `grid` is the `expansion.Grid` for the others.
+        """
+        return self
 
 
 class AbstractClosedForm(AbstractPotential):

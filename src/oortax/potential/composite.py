@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 
 from oortax.params import children
 from oortax.potential.base import AbstractPotential
+from oortax.potential.expansion import Field
+from oortax.potential.from_density import AbstractDensity
 from oortax.types import Scalar
 
 
@@ -44,6 +46,19 @@ class Sum(AbstractPotential):
     def Phi_of_squares(self, R2: Scalar, z2: Scalar) -> Scalar:
         """Potential as a function of R^2 and z^2 (kpc^2), in (km/s)^2."""
         return _total([part.Phi_of_squares(R2, z2) for part in self.parts.values()])
+
+    def rho(self, R, z) -> Scalar:
+        """Density at (R, z) in kpc, in Msun/kpc^3."""
+        return _total([part.rho(R, z) for part in self.parts.values()])
+
+    def expanded(self, grid) -> AbstractPotential:
+        """The sum of one table for all parts that are densities, and the other parts as they are."""
+        densities = {name: part for name, part in self.parts.items() if isinstance(part, AbstractDensity)}
+        others = {name: part.expanded(grid) for name, part in self.parts.items() if name not in densities}
+        if not densities:
+            return Sum(**others)
+        field = Field.of(Sum(**densities), grid)
+        return Sum(**others, **{"+".join(densities): field}) if others else field
 
     def __getitem__(self, name: str) -> AbstractPotential:
         return self.parts[name]

@@ -7,11 +7,13 @@ from oortax.potential.base import AbstractPotential
 from oortax.potential.composite import Sum
 from oortax.potential.derived import circular_velocity
 from oortax.potential.discs import MiyamotoNagai
+from oortax.potential.exponential_discs import ExponentialDisc, Sech2Disc
 from oortax.potential.halos import FlattenedNFW
 from oortax.potential.logarithmic import LogarithmicHalo
 from oortax.potential.power_law import PowerLawCutoff
 from oortax.potential.scale_free import ScaleFree
 from oortax.potential.spheres import NFW, Hernquist, Isochrone, Plummer
+from oortax.potential.spheroids import Einasto, Spheroid
 
 POTENTIALS: dict[str, type[AbstractPotential]] = {
     kind.__name__: kind
@@ -25,6 +27,10 @@ POTENTIALS: dict[str, type[AbstractPotential]] = {
         MiyamotoNagai,
         LogarithmicHalo,
         ScaleFree,
+        ExponentialDisc,
+        Sech2Disc,
+        Spheroid,
+        Einasto,
     )
 }
 """Potentials by the name that configuration files use for their kind."""
