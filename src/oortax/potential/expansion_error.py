@@ -100,8 +100,8 @@ def expansion_error(
         thin = found.z < 0.1 * found.R or found.R < 0.1 * found.z
         more = "n_theta" if thin else "n_r and n_theta"
         raise ValueError(
-            f"the expansion{f' of {part}' if part else ''} has not converged: force error {found.force:.1e} > "
-            f"{tolerance:g} at R = {found.R:.3g}, z = {found.z:.3g} kpc; raise {more} of the Grid "
+            f"the expansion{f' of {part}' if part else ''} has not converged: force error {found.force:.1e} "
+            f"> {tolerance:g} at R = {found.R:.3g}, z = {found.z:.3g} kpc; raise {more} of the Grid "
             f"(now {grid.n_r}, {grid.n_theta})"
         )
     return found
@@ -156,8 +156,8 @@ def _check(part: AbstractDensity, label: str, grid: Grid) -> None:
         if bad.any():
             at = tuple(np.argwhere(bad)[0])
             raise ValueError(
-                f"{label}: its density is {word} at R = {R[at]:.3g}, z = {z[at]:.3g} kpc; check its parameters "
-                "or its function"
+                f"{label}: its density is {word} at R = {R[at]:.3g}, z = {z[at]:.3g} kpc; check its "
+                "parameters or its function"
             )
     mean = rho.mean(axis=1)
     if not (mean > 0.0).any():

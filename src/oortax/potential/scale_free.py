@@ -76,6 +76,10 @@ class ScaleFree(AbstractClosedForm):
         """The same potential with Poisson's equation solved: build it once, evaluate it at many points."""
         return _build(self)
 
+    def expanded(self, grid) -> "ScaleFreeField":
+        """The same: it needs no grid."""
+        return self.field()
+
     def rho(self, R, z) -> Scalar:
         """Density at cylindrical radius R and height z (kpc), in Msun/kpc^3: the formula, not Poisson's."""
         return self._density(soften(R * R), soften(z * z))
