@@ -33,7 +33,9 @@ CASES = {
     "logarithmic disc": potential.ScaleFree(rho_s=5e8, rho_d=2e9, gamma=2.0, q=0.7, h=0.08),
     "ExponentialDisc": potential.ExponentialDisc(Sigma_0=8e8, R_d=2.6, z_d=0.3, R_hole=0.2),
     "Sech2Disc": potential.Sech2Disc(Sigma_0=5e7, R_d=7.0, z_d=0.2, R_hole=4.0),
-    "Spheroid": potential.Spheroid(rho_s=1e7, r_s=16.0, q=0.6, gamma=1.2, beta=3.1, alpha=0.9, r_cut=300.0),
+    "Spheroid": potential.Spheroid(
+        rho_s=1e7, r_s=16.0, q=0.6, gamma=1.2, beta=3.1, alpha=0.9, r_cut=300.0, xi=1.8
+    ),
     "bare spheroid": potential.Spheroid(rho_s=1e7, r_s=16.0, q=2.5, gamma=2.0),
     "Einasto": potential.Einasto(rho_s=2e6, r_s=20.0, alpha=0.2, q=0.8),
     "own density": potential.FromDensity(_ball, M=3e9, b=0.6),
@@ -88,8 +90,9 @@ def central(f, x, h):
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_acceleration_is_minus_the_gradient(pot, axis):
     Phi, force = jax.jit(jax.vmap(pot.Phi)), forces(pot, POINTS)
-    # h = 1e-3 r: truncation 1e-12 of the third-order scale, rounding 1e-16/1e-3 times Phi r/Phi ~ 1e-12.
-    h = 1e-3 * jnp.linalg.norm(POINTS, axis=1)
+    # h = 3e-4 r: truncation (h/z_d)^4 of the field of a disc's layer, rounding 1e-16/3e-4 times Phi over the
+    # force's part in it.
+    h = 3e-4 * jnp.linalg.norm(POINTS, axis=1)
     unit = jnp.zeros(3).at[axis].set(1.0)
     differences = central(lambda s: Phi(POINTS + s[:, None] * unit), jnp.zeros_like(h), h)
     size = jnp.linalg.norm(force, axis=1)
@@ -267,7 +270,8 @@ def test_bad_parameters_are_named():
             ).items()
         }
         for name in good:
-            bad = 3.5 if name == "alpha" else -1.0
+            bad = {"PowerLawCutoff": {"alpha": 3.5}, "Spheroid": {"gamma": 3.5}}.get(kind.__name__, {})
+            bad = bad.get(name, -1.0)
             with pytest.raises(ValueError, match=rf"{kind.__name__}\({name}=.*{name} must be"):
                 kind(**{**good, name: bad})
             with pytest.raises(ValueError, match=name):

@@ -36,7 +36,7 @@ def basis(degree: int, order: int, t: Scalar) -> list[Scalar]:
     values = []
     for piece in pieces(degree, order):
         total = jnp.full_like(t, piece[-1])
-        for coefficient in piece[-2::-1]:
+        for coefficient in piece[-2::-1].tolist():
             total = total * t + coefficient
         values.append(total)
     return values

@@ -28,7 +28,9 @@ class ExponentialDisc(AbstractDensity):
     Sigma_0: Scalar = param(constraints.positive, "Msun/kpc^2", "central surface density, without the hole")
     R_d: Scalar = param(constraints.positive, "kpc", "scale length")
     z_d: Scalar = param(constraints.positive, "kpc", "scale height")
-    R_hole: Scalar = param(constraints.nonnegative, "kpc", "scale of the central hole", default=0.0)
+    R_hole: Scalar | None = param(
+        constraints.nonnegative, "kpc", "scale of the central hole", optional=True, default=None
+    )
 
     def rho(self, R, z):
         profile = jnp.exp(-jnp.abs(z) / self.z_d) / (2.0 * self.z_d)
@@ -51,7 +53,9 @@ class Sech2Disc(AbstractDensity):
     Sigma_0: Scalar = param(constraints.positive, "Msun/kpc^2", "central surface density, without the hole")
     R_d: Scalar = param(constraints.positive, "kpc", "scale length")
     z_d: Scalar = param(constraints.positive, "kpc", "scale height")
-    R_hole: Scalar = param(constraints.nonnegative, "kpc", "scale of the central hole", default=0.0)
+    R_hole: Scalar | None = param(
+        constraints.nonnegative, "kpc", "scale of the central hole", optional=True, default=None
+    )
 
     def rho(self, R, z):
         fall = jnp.exp(-jnp.abs(z) / self.z_d)
@@ -60,5 +64,5 @@ class Sech2Disc(AbstractDensity):
 
 def _surface_density(disc, R):
     """Sigma(R); the hole is empty at R = 0."""
-    inverse = 1.0 / jnp.maximum(R, 1e-30)
-    return disc.Sigma_0 * jnp.exp(-R / disc.R_d - disc.R_hole * inverse)
+    hole = 0.0 if disc.R_hole is None else disc.R_hole / jnp.maximum(R, 1e-30)
+    return disc.Sigma_0 * jnp.exp(-R / disc.R_d - hole)

@@ -33,10 +33,12 @@ class Spheroid(AbstractDensity):
     r_s: Scalar = param(constraints.positive, "kpc", "scale radius in the plane")
     q: Scalar = param(constraints.positive, "", "axis ratio of the density, z to R", default=1.0)
     gamma: Scalar = param(constraints.less_than(3.0), "", "inner slope", default=1.0)
-    beta: Scalar = param(constraints.real, "", "outer slope", default=3.0)
+    beta: Scalar = param(constraints.nonnegative, "", "outer slope", default=3.0)
     alpha: Scalar = param(constraints.positive, "", "sharpness of the turn", default=1.0)
     r_cut: Scalar | None = param(constraints.positive, "kpc", "cut-off radius", optional=True, default=None)
-    xi: Scalar = param(constraints.positive, "", "sharpness of the cut-off", default=2.0)
+    xi: Scalar | None = param(
+        constraints.positive, "", "sharpness of the cut-off, 2 if not given", optional=True, default=None
+    )
 
     def rho(self, R, z):
         log_m = 0.5 * jnp.log(soften(R * R + (z / self.q) ** 2))
@@ -44,7 +46,8 @@ class Spheroid(AbstractDensity):
         turn = (self.gamma - self.beta) / self.alpha * jnp.logaddexp(0.0, self.alpha * log_x)
         log_rho = turn - self.gamma * log_x
         if self.r_cut is not None:
-            log_rho = log_rho - jnp.exp(self.xi * (log_m - jnp.log(self.r_cut)))
+            xi = 2.0 if self.xi is None else self.xi
+            log_rho = log_rho - jnp.exp(xi * (log_m - jnp.log(self.r_cut)))
         return self.rho_s * jnp.exp(log_rho)
 
 

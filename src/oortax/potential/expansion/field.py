@@ -3,6 +3,7 @@
 from typing import final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -70,4 +71,6 @@ class Field(AbstractClosedForm):
 # Compiled by itself, so that calls outside jit do not run the build step by step.
 @eqx.filter_jit
 def _solve(source: AbstractPotential, grid: Grid):
-    return solve(source.rho, grid)
+    # Single precision would lose the digits of the sums over panels; only their result is cast.
+    dtype = jnp.result_type(*jax.tree.leaves(source))
+    return jax.tree.map(lambda a: a.astype(dtype), solve(source.rho, grid))
