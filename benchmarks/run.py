@@ -1,6 +1,6 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: actions, likelihood, recovery. Rows of those not run are kept as they are.
+Benchmarks: potentials, actions, likelihood, recovery. Rows of those not run are kept as they are.
 """
 
 import platform
@@ -12,10 +12,11 @@ from pathlib import Path
 
 import actions
 import likelihood
+import potentials
 import recovery
 
 HERE = Path(__file__).parent
-BENCHMARKS = {"actions": actions, "likelihood": likelihood, "recovery": recovery}
+BENCHMARKS = {"potentials": potentials, "actions": actions, "likelihood": likelihood, "recovery": recovery}
 
 
 def section(name: str) -> str:

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 
-from oortax import inference, model
+from oortax import inference, model, potential
 from oortax.io.problem import Problem
 
 
@@ -26,6 +27,9 @@ class LogLikelihood:
         return model.Settings.for_stars(len(catalogue), form=self.likelihood, **dict(self.settings))
 
     def __call__(self, tree: Any, data: Mapping[str, Any]) -> Any:
+        # Once for stars and tables: where the potential is made of densities, its expansion costs something.
+        pot = potential.expand(tree.galaxy.potential)
+        tree = eqx.tree_at(lambda node: node.galaxy.potential, tree, pot)
         total = model.log_constraints(tree, data["curves"])
         if data["catalogue"] is None:
             return total

@@ -82,12 +82,13 @@ class _Derived(eqx.Module):
 
 @eqx.filter_jit
 def _derive(galaxy, survey: Survey, finder: Callable, names: tuple[str, ...]) -> _Derived:
-    orbits = circular_orbits(galaxy.potential)
+    potential = potentials.expand(galaxy.potential)
+    orbits = circular_orbits(potential)
     # By name: JAX hands mappings to a jitted function with sorted keys.
     dfs = tuple(galaxy.components[name].df.bind(orbits) for name in names)
     log_masses = jnp.log(jnp.stack([f.mass() for f in dfs]))
-    v_c0 = potentials.circular_velocity(galaxy.potential, survey.sun.R0)
-    return _Derived(finder(galaxy.potential), dfs, log_masses, v_c0)
+    v_c0 = potentials.circular_velocity(potential, survey.sun.R0)
+    return _Derived(finder(potential), dfs, log_masses, v_c0)
 
 
 @eqx.filter_jit

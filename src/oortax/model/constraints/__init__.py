@@ -21,7 +21,7 @@ from oortax.model.constraints.sgr_a import SgrAProperMotion
 from oortax.model.constraints.surface_density import SurfaceDensity, surface_density
 from oortax.model.constraints.terminal_velocities import TerminalVelocities
 from oortax.model.constraints.vertical_force import VerticalForce
-from oortax.potential import circular_velocity
+from oortax.potential import circular_velocity, expand
 from oortax.types import Scalar
 
 CONSTRAINTS: dict[str, type[AbstractConstraint]] = {
@@ -48,7 +48,7 @@ class ConstraintFit(NamedTuple):
 
 def views(tree: Any, tables: Mapping[str, Table]) -> dict[str, View]:
     """What each constraint sees of the model (traceable): all circular speeds come from one vmap."""
-    sun, pot = tree.survey.sun, tree.galaxy.potential
+    sun, pot = tree.survey.sun, expand(tree.galaxy.potential)
     wanted = {name: tree.constraints[name].radii(sun, tables[name]) for name in tables}
     R = jnp.concatenate([jnp.atleast_1d(sun.R0), *wanted.values()])
     v_c = jax.vmap(lambda R: circular_velocity(pot, R))(R)
