@@ -21,7 +21,7 @@ from oortax.potential.from_density import AbstractDensity, FromDensity, expand
 from oortax.potential.halos import FlattenedNFW
 from oortax.potential.library import POTENTIALS, mw_potential_2014
 from oortax.potential.logarithmic import LogarithmicHalo
-from oortax.potential.milky_way import mcmillan_2017, piffl_2014
+from oortax.potential.milky_way import hunter_2024, mcmillan_2017, piffl_2014
 from oortax.potential.power_law import PowerLawCutoff
 from oortax.potential.scale_free import ScaleFree, ScaleFreeField
 from oortax.potential.similarity import Scaled, Scaling, rest_radius, scale_to, scaling
@@ -41,6 +41,7 @@ __all__ = [
     "Sech2Disc",
     "Einasto",
     "Spheroid",
+    "hunter_2024",
     "mcmillan_2017",
     "piffl_2014",
     "NFW",
