@@ -47,7 +47,7 @@ def column(pot, R: float, h: float) -> float:
 
 
 def virial(halo) -> float:
-    """Mass of a spherical halo (given expanded) within the radius of a mean density of 200 rho_crit, H_0 = 70."""
+    """Mass of a spherical halo within the radius of a mean density of 200 rho_crit, H_0 = 70."""
     r = np.geomspace(100.0, 400.0, 400)
     M = r * v_c(halo, r) ** 2 / G
     critical = 3.0 * 0.07**2 / (8.0 * np.pi * G)
