@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from oortax.plots.direct import direct_constraint
     from oortax.plots.hero import overview
     from oortax.plots.literature import compare, measurements
+    from oortax.plots.mass_models import (
+        axis_ratios,
+        equidensities,
+        local_axis_ratios,
+        vertical_force_over_R,
+        vertical_force_over_z,
+    )
     from oortax.plots.posterior import corner, joint, marginal, prior_posterior, trace
     from oortax.plots.potential import (
         equipotentials,
@@ -26,6 +33,13 @@ _HOMES = {
     "direct": ("direct_constraint",),
     "hero": ("overview",),
     "literature": ("compare", "measurements"),
+    "mass_models": (
+        "axis_ratios",
+        "equidensities",
+        "local_axis_ratios",
+        "vertical_force_over_R",
+        "vertical_force_over_z",
+    ),
     "posterior": ("corner", "joint", "marginal", "prior_posterior", "trace"),
     "potential": (
         "equipotentials",
@@ -42,14 +56,17 @@ _HOMES = {
 __all__ = [
     "STYLE",
     "Picture",
+    "axis_ratios",
     "compare",
     "compare_counts",
     "corner",
     "direct_constraint",
+    "equidensities",
     "equipotentials",
     "heliocentric",
     "histogram",
     "joint",
+    "local_axis_ratios",
     "local_quantities",
     "marginal",
     "measurements",
@@ -62,6 +79,8 @@ __all__ = [
     "style",
     "trace",
     "vertical_force",
+    "vertical_force_over_R",
+    "vertical_force_over_z",
     "write_report",
 ]
 

@@ -19,7 +19,15 @@ from oortax.constants import MSUN_PC2, MSUN_PC3
 from oortax.model.constraints import surface_density
 from oortax.plots import literature
 from oortax.plots.style import CYCLE, DASHES, DATA, LITERATURE, MODEL, axes_or_new, styled, with_unit
-from oortax.potential import Sum, circular_velocity, density, effective_surface_density
+from oortax.potential import (
+    Field,
+    Plummer,
+    Sum,
+    circular_velocity,
+    density,
+    effective_surface_density,
+    expand,
+)
 from oortax.potential.base import AbstractPotential
 
 Potentials = AbstractPotential | Sequence[AbstractPotential]
@@ -59,6 +67,23 @@ def _stack(pots: Potentials) -> AbstractPotential:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
 
 
+def _bare(pot: AbstractPotential) -> AbstractPotential:
+    """The potential expanded and, if it becomes one table, without the densities that it comes from.
+
+    Models of whatever kind then share one compiled program for what follows from Phi.
+    """
+    made = expand(pot)
+    if isinstance(made, Field):
+        return eqx.tree_at(lambda field: field.source, made, Plummer(M=1.0, b=1.0))
+    return made
+
+
+@eqx.filter_jit
+def _for_Phi(stacked: AbstractPotential) -> AbstractPotential:
+    """All draws ready for Phi: one after the other, since solving for a density takes much memory."""
+    return jax.lax.map(_bare, stacked)
+
+
 @eqx.filter_jit
 def _over_draws(function: Callable, stacked: AbstractPotential, grid) -> Any:
     """function(pot, point) for every draw (leading axis) and every point of the grid."""
@@ -71,6 +96,11 @@ def curves(function: Callable, pots: Potentials, grid) -> np.ndarray:
     `function` must be a module-level function: it keys the compilation cache.
     """
     return np.asarray(_over_draws(function, _stack(pots), jnp.asarray(grid)))
+
+
+def curves_of_Phi(function: Callable, pots: Potentials, grid) -> np.ndarray:
+    """As `curves`, for functions of Phi and its derivatives alone: densities are expanded beforehand."""
+    return np.asarray(_over_draws(function, _for_Phi(_stack(pots)), jnp.asarray(grid)))
 
 
 def band(ax: Axes, x, values, *, color=MODEL, label: str | None = None, **line) -> None:
@@ -136,10 +166,10 @@ def rotation_curve(
         R = np.linspace(0.5, 25.0 if table is None else 1.03 * float(table[0].max()), 120)
     if components:
         for index, name in enumerate(_part_names(pots)):
-            part = np.median(curves(circular_velocity, _part(pots, name), R), axis=0)
+            part = np.median(curves_of_Phi(circular_velocity, _part(pots, name), R), axis=0)
             color = CYCLE[1:][index % 5]
             ax.plot(R, part, color=color, ls=DASHES[index % 6], lw=1.2, label=name.replace("_", " "))
-    total = curves(circular_velocity, pots, R)
+    total = curves_of_Phi(circular_velocity, pots, R)
     band(ax, R, total, label="model", lw=1.8, zorder=3)
     top = float(np.nanmax(total))
     if table is not None:
@@ -185,10 +215,10 @@ def vertical_force(
     grid = np.stack([np.full_like(z, R0), np.maximum(z, 1e-6)], axis=-1)
     if components:
         for index, name in enumerate(_part_names(pots)):
-            part = np.median(curves(_force_at, _part(pots, name), grid), axis=0)
+            part = np.median(curves_of_Phi(_force_at, _part(pots, name), grid), axis=0)
             color = CYCLE[1:][index % 5]
             ax.plot(z, part, color=color, ls=DASHES[index % 6], lw=1.2, label=name.replace("_", " "))
-    total = curves(_force_at, pots, grid)
+    total = curves_of_Phi(_force_at, pots, grid)
     band(ax, z, total, label="model", lw=1.8, zorder=3)
     if data is not None:
         points = (_column(data, "z"), _column(data, "K_z"), _column(data, "sigma"))
@@ -231,7 +261,7 @@ def equipotentials(
     # Finer towards the centre and the plane; not quite zero, where the densities of some models diverge.
     R, z = (np.maximum(np.linspace(0, 1, n_grid) ** 2, 1e-4) * largest for largest in (R_max, z_max))
     grid = np.stack(np.meshgrid(R, z), axis=-1).reshape(-1, 2)
-    Phi = curves(_Phi_at, pot, grid)[0].reshape(n_grid, n_grid)
+    Phi = curves_of_Phi(_Phi_at, pot, grid)[0].reshape(n_grid, n_grid)
     log_rho = curves(_log_density_at, pot, grid)[0].reshape(n_grid, n_grid)
     finite = log_rho[np.isfinite(log_rho)]
     # The cusp in the centre would use up the colours: the highest level holds the top 2%.
@@ -297,7 +327,7 @@ def local_quantities(
     if np.ndim(R0) and np.shape(R0) != (n,):
         raise ValueError(f"R0 has shape {np.shape(R0)}: give one number or one for each of {n} potentials")
     here = jnp.broadcast_to(jnp.asarray(R0, dtype=jnp.result_type(float)), (n,))
-    made = _at_own(_local, _stack(pots), here)
+    made = _at_own(_local, _for_Phi(_stack(pots)), here)
     found = {key: np.asarray(made[key]) for key in ("v_c", "K_z_1.1", "Sigma_1.1")}
     if dark in _part_names(pots):
         halos = _part(pots, dark)
