@@ -1,13 +1,14 @@
-"""The notebook runs from top to bottom, with few stars."""
+"""The notebooks run from top to bottom, with few stars and few draws."""
 
 import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "demo.ipynb"
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 STARS = 150
 
 
@@ -17,9 +18,27 @@ def tagged(notebook, tag: str):
     return cell
 
 
-@pytest.fixture
-def notebook():
-    return nbformat.read(NOTEBOOK, as_version=4)
+def read(name):
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+def executed(notebook, folder, pattern, few):
+    """What the notebook shows when a number in its cell of parameters is made small: text, and figures."""
+    cell = tagged(notebook, "parameters")
+    cell.source, changed = re.subn(pattern, few, cell.source)
+    assert changed == 1
+    client = NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}
+    )
+    client.execute()
+    shown = [output for c in notebook.cells if c.cell_type == "code" for output in c.outputs]
+    text = "".join(output.text for output in shown if output.output_type == "stream")
+    return text, sum("image/png" in output.get("data", {}) for output in shown)
+
+
+@pytest.fixture(params=sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+def notebook(request):
+    return read(request.param)
 
 
 def test_it_is_committed_without_output(notebook):
@@ -37,18 +56,22 @@ def test_installation_keeps_colabs_jax_and_only_runs_there(notebook):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_it_runs(notebook, tmp_path):
-    cell = tagged(notebook, "parameters")
-    cell.source, changed = re.subn(r"N_STARS = \d+", f"N_STARS = {STARS}", cell.source)
-    assert changed == 1
-    client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-    )
-    client.execute()
-    shown = [output for c in notebook.cells if c.cell_type == "code" for output in c.outputs]
-    text = "".join(output.text for output in shown if output.output_type == "stream")
+def test_the_demo_runs(tmp_path):
+    text, figures = executed(read("demo"), tmp_path, r"N_STARS = \d+", f"N_STARS = {STARS}")
     assert f"{STARS} of the 45,156 drawn at random" in text
     # Five figures: a cell that stops drawing would pass unnoticed otherwise.
-    assert sum("image/png" in output.get("data", {}) for output in shown) == 5
+    assert figures == 5
     halo = re.search(r"potential\.halo\.q +(\S+) \+- (\S+)", text)
     assert halo and 0.4 < float(halo[1]) < 1.6 and 0 < float(halo[2])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_mass_model_runs(tmp_path):
+    text, figures = executed(read("mass_model"), tmp_path, r"N_DRAWS = \d+", "N_DRAWS = 30")
+    assert figures == 7
+    speed = re.search(r"v_c\(R0\) \[km/s\] +(\S+) \+- (\S+)", text)
+    dark = re.search(r"rho_DM \[Msun/pc\^3\] +(\S+) \+- (\S+)", text)
+    # Within 3 sigma of McMillan's (232.8 +- 3.0 and 0.0101 +- 0.0010), ours included.
+    assert speed and abs(float(speed[1]) - 232.8) < 3.0 * np.hypot(3.0, float(speed[2]))
+    assert dark and abs(float(dark[1]) - 0.0101) < 3.0 * np.hypot(0.0010, float(dark[2]))

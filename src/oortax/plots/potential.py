@@ -74,7 +74,7 @@ def _bare(pot: AbstractPotential) -> AbstractPotential:
     """
     made = expand(pot)
     if isinstance(made, Field):
-        return eqx.tree_at(lambda field: field.source, made, Plummer(M=1.0, b=1.0))
+        return eqx.tree_at(lambda field: field.source, made, Plummer(jnp.ones(()), jnp.ones(())))
     return made
 
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -61,7 +61,8 @@ class FromDensity(AbstractDensity):
 
     def __init__(self, function: Callable, **parameters):
         self.function = function
-        self.parameters = {name: as_array(value) for name, value in parameters.items()}
+        arrays: dict[str, Any] = {name: as_array(value) for name, value in parameters.items()}
+        self.parameters = arrays
 
     def rho(self, R, z):
         return self.function(R, z, **self.parameters)

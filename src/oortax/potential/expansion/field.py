@@ -29,17 +29,17 @@ class Field(AbstractClosedForm):
     and within r_min as the power law of the central density.
     """
 
-    source: AbstractPotential = children()
     table: Float[Array, "m n"]
     inner_slope: Float[Array, ""]
     inner_power: Float[Array, ""]
     outer_slope: Float[Array, ""]
+    source: AbstractPotential = children()
     grid: Grid = eqx.field(static=True)
 
     @classmethod
     def of(cls, source: AbstractPotential, grid: Grid) -> "Field":
         """The field of a source with a density `rho(R, z)`."""
-        return cls(source, *_solve(source, grid), grid)
+        return cls(*_solve(source, grid), source, grid)
 
     def rho(self, R, z) -> Scalar:
         """The source's density (Msun/kpc^3)."""
