@@ -107,7 +107,7 @@ def test_grid_has_one_panel_for_each_observable(observed, model):
     fig = axes[0].get_figure()
     assert len(fig.axes) == 8
     assert {ax.get_xlabel() for ax in fig.axes} - {""} == {
-        "$1/$parallax [kpc]", "$z$ [kpc]", "$U$ [km s$^{-1}$]", "apparent magnitude $V$ [mag]",
+        "distance [kpc]", "$z$ [kpc]", "$U$ [km s$^{-1}$]", "apparent magnitude $V$ [mag]",
     }  # fmt: skip
     with pytest.raises(ValueError, match="age"):
         plots.predictive_grid(observed, model, names=["age"])

@@ -2,17 +2,21 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 
-from oortax.df.velocity import VelocityRule, spheroid_rule
+from oortax.df.velocity import VelocityRule, VelocityScale, spheroid_rule
 from oortax.params import AbstractParametric
 from oortax.potential import AbstractPotential, circular_velocity
 from oortax.types import Actions, Scalar
 
 LARGEST_ACTION = 1e12
 """kpc km/s: a larger |J_r| + |J_z| + |J_phi| belongs to no bound orbit of a galaxy."""
+
+# kpc: stars that reach it count as unbound in the default rule over velocities.
+_FAR = 1000.0
 
 
 class AbstractDF(AbstractParametric):
@@ -22,7 +26,12 @@ class AbstractDF(AbstractParametric):
     space. A new DF is one final subclass with parameters declared by `oortax.params.param`, one
     `log_f`, one `mass`, and one line in `oortax.df.DFS`. A DF that needs the circular orbits of the
     potential also defines `bind`; its own `log_f` and `mass` then say so.
+
+    `flat` says whether the density follows the plane, so that it is smooth in (R, z), or the distance from
+    the centre, over which it falls as a power.
     """
+
+    flat: ClassVar[bool] = False
 
     @abstractmethod
     def log_f(self, J: Actions) -> Scalar:
@@ -40,12 +49,21 @@ class AbstractDF(AbstractParametric):
     def velocity_rule(self, potential: AbstractPotential, R, z, refine: float = 1.0) -> VelocityRule:
         """Quadrature over the velocities at (R, z) that f fills; `refine` multiplies the nodes per axis.
 
-        The default serves pressure-supported systems: all speeds up to 3.2 circular speeds.
+        The default serves pressure-supported systems: all speeds that do not reach 1000 kpc.
         """
-        v_max = 3.2 * circular_velocity(potential, jnp.hypot(R, z))
-        return spheroid_rule(
-            v_max, n_speed=round(10 * refine), n_phi=2 * round(4 * refine), n_angle=round(4 * refine)
-        )
+        far = jnp.full_like(R, _FAR)
+        v_max = jnp.sqrt(2.0 * (potential.Phi_Rz(far, jnp.zeros_like(R)) - potential.Phi_Rz(R, z)))
+        n_speed, n_eta, n_psi = (round(n * refine) for n in (10, 4, 5))
+        return spheroid_rule(v_max, R, z, n_speed=n_speed, n_eta=n_eta, n_psi=n_psi)
+
+    def velocity_scale(self, potential: AbstractPotential, R, z) -> VelocityScale:
+        """Roughly, mean and dispersions of (v_R, v_phi, v_z) at (R, z), km/s: for laying out nodes.
+
+        The default, for pressure-supported systems: at rest, with v_c / sqrt(3) along each axis, right for
+        an isotropic density r^-3 under a flat circular speed.
+        """
+        sigma = circular_velocity(potential, jnp.hypot(R, z)) / np.sqrt(3.0)
+        return VelocityScale(jnp.zeros(3, sigma.dtype), jnp.full(3, sigma))
 
 
 def where_bound(formula: Callable[[Actions], Scalar], J: Actions) -> Scalar:

@@ -1,6 +1,6 @@
 """The quasi-isothermal disc: nearly isothermal velocities about each circular orbit."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from numpyro.distributions import constraints
 
 from oortax.df.base import AbstractDF, needs_circular_orbits, where_bound
 from oortax.df.simplex import mean_exponential
-from oortax.df.velocity import VelocityRule, disc_rule
+from oortax.df.velocity import VelocityRule, VelocityScale, disc_rule
 from oortax.params import param
 from oortax.potential import AbstractPotential
 from oortax.types import Actions, Scalar
@@ -67,6 +67,7 @@ class QuasiIsothermal(AbstractDF):
     2.7, 3.39e+10 Msun
     """
 
+    flat: ClassVar[bool] = True
     R_d: Float[Array, ""] = param(constraints.positive, "kpc", "scale length of the disc")
     sigma_r0: Float[Array, ""] = param(constraints.positive, "km/s", "central radial dispersion")
     R_sigma: Float[Array, ""] = param(constraints.positive, "kpc", "scale length of the dispersion")
@@ -98,6 +99,7 @@ class BoundQuasiIsothermal(AbstractDF):
     `circular_orbits.at(L)` must give a record with fields R, Omega, kappa, nu.
     """
 
+    flat: ClassVar[bool] = True
     disc: QuasiIsothermal
     circular_orbits: Any
 
@@ -142,6 +144,11 @@ class BoundQuasiIsothermal(AbstractDF):
 
     def velocity_rule(self, potential: AbstractPotential, R, z, refine: float = 1.0) -> VelocityRule:
         """Quadrature about the mean rotation, scaled to the disc's dispersions at R."""
+        (_, v_phi, _), (sigma_R, sigma_phi, sigma_z) = self.velocity_scale(potential, R, z)
+        return disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, spacing=1.1 / refine)
+
+    def velocity_scale(self, potential: AbstractPotential, R, z) -> VelocityScale:
+        """Mean rotation behind v_c by the asymmetric drift, and the dispersions in the plane at R."""
         del potential, z
         f = self.disc
         # Scales need no precision: the orbits at hand save second derivatives of Phi.
@@ -153,7 +160,9 @@ class BoundQuasiIsothermal(AbstractDF):
         sigma_phi = sigma_R * jnp.sqrt(epicycle2)
         drift = 0.5 * sigma_R**2 / v_c * (R / f.R_d + 2.0 * R / f.R_sigma - 1.0 + epicycle2)
         drift = jnp.minimum(drift, 1.5 * sigma_phi)
-        return disc_rule(sigma_R, sigma_z, sigma_phi, v_c - drift, spacing=1.1 / refine)
+        zero = jnp.zeros_like(v_c)
+        mean = jnp.stack([zero, v_c - drift, zero])
+        return VelocityScale(mean, jnp.stack([sigma_R, sigma_phi, sigma_z]))
 
     def mass(self) -> Scalar:
         r"""(2 pi)^3 times the integral of f over the actions, both senses of rotation.

@@ -22,6 +22,13 @@ class VelocityRule(NamedTuple):
     weights: Float[Array, " n"]
 
 
+class VelocityScale(NamedTuple):
+    """Rough mean and dispersions of (v_R, v_phi, v_z), shape (3,), in km/s."""
+
+    mean: Float[Array, "3"]
+    sigma: Float[Array, "3"]
+
+
 def disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, *, spacing: float = 1.2) -> VelocityRule:
     """Rule for nearly Gaussian velocities about a rotation speed v_phi: a body-centred cubic lattice.
 
@@ -59,20 +66,32 @@ def _lattice(spacing: float) -> _Lattice:
     return _Lattice(points[half], weights)
 
 
-def spheroid_rule(v_max, *, n_speed: int = 10, n_phi: int = 8, n_angle: int = 4) -> VelocityRule:
-    """Rule for velocities spread over a sphere of radius v_max about rest, split at v_phi = 0.
+def spheroid_rule(v_max, R, z, *, n_speed: int = 10, n_eta: int = 4, n_psi: int = 5) -> VelocityRule:
+    """Rule for velocities spread over a sphere of radius v_max about rest, at the point (R, z).
 
-    Gauss-Legendre in speed and, on either side of v_phi = 0 (where f may have a cusp), in v_phi/|v|;
-    midpoints in the meridional angle.
+    Gauss-Legendre in speed, in the angle eta from the direction to the centre, and in the angle psi about that
+    direction, which is split where v_phi = 0. An f of a J_r + b J_z + |J_phi| has a cone-like cusp on radial
+    orbits and a kink at v_phi = 0; in these angles it is smooth between the ends of the panels. n_psi nodes
+    on either side of v_phi = 0.
     """
-    x, w_x = np.polynomial.legendre.leggauss(n_speed)
-    speed, w_speed = 0.5 * (x + 1.0), 0.5 * w_x
-    x, w_x = np.polynomial.legendre.leggauss(n_phi // 2)
-    cosine = np.concatenate([-0.5 * (x + 1.0), 0.5 * (x + 1.0)])
-    w_cosine = np.concatenate([0.5 * w_x, 0.5 * w_x])
-    angle = (np.arange(n_angle) + 0.5) * np.pi / n_angle
-    v, c, a = np.meshgrid(speed, cosine, angle, indexing="ij")
-    sine = np.sqrt(1.0 - c * c)
-    weights = w_speed[:, None, None] * w_cosine[None, :, None] * v * v * (2.0 * np.pi / n_angle)
-    nodes = np.stack([v * sine * np.cos(a), v * c, v * sine * np.sin(a)], axis=-1).reshape(-1, 3)
-    return VelocityRule(v_max * jnp.asarray(nodes), v_max**3 * jnp.asarray(weights.ravel()))
+    v, w_v = _legendre(n_speed, 1.0)
+    eta, w_eta = _legendre(n_eta, 0.5 * np.pi)
+    psi, w_psi = _legendre(n_psi, np.pi)
+    psi = np.concatenate([psi - 0.5 * np.pi, psi + 0.5 * np.pi])
+    v, eta, psi = np.meshgrid(v, eta, psi, indexing="ij")
+    weights = w_v[:, None, None] * w_eta[:, None] * np.tile(w_psi, 2) * 2.0 * v**2 * np.sin(eta)
+    outwards, across, around = (
+        (v * part).ravel() for part in (np.cos(eta), np.sin(eta) * np.sin(psi), np.sin(eta) * np.cos(psi))
+    )
+    r = jnp.hypot(R, z)
+    sine, cosine = R / r, z / r
+    nodes = jnp.stack(
+        [sine * outwards + cosine * across, jnp.asarray(around), cosine * outwards - sine * across]
+    )
+    return VelocityRule(v_max * nodes.T, v_max**3 * jnp.asarray(weights.ravel()))
+
+
+def _legendre(n: int, length: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre nodes and weights on [0, length]."""
+    x, w = np.polynomial.legendre.leggauss(n)
+    return 0.5 * length * (x + 1.0), 0.5 * length * w

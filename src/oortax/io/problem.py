@@ -140,20 +140,24 @@ def _selected(config: Config, selection: list[Any]) -> tuple[dict[str, np.ndarra
 
 
 def _survey_errors(config: Config, columns: Mapping[str, np.ndarray]) -> tuple[Any, list[str]]:
-    """The survey's errors; one of parallax that is not given is the catalogue's median.
+    """The survey's errors; those of parallax and distance modulus that are not given are the medians.
 
-    The normalisation folds cuts on the observed parallax over it.
+    The normalisation folds cuts on the observed parallax over its error; predictions need both.
     """
     from oortax import survey
 
-    node = config.survey.errors
-    known = columns["parallax_error"][np.isfinite(columns["parallax_error"])]
-    if node.values.get("parallax") is not None or len(known) == 0:
-        return node.build(survey.Errors), []
-    median = float(np.median(known))
-    node = dataclasses.replace(node, values={**node.values, "parallax": median})
-    note = f"the selection is folded over the catalogue's median parallax error, {median:g} mas"
-    return node.build(survey.Errors), [note]
+    node, notes = config.survey.errors, []
+    for name in ("parallax", "distance_modulus"):
+        known = columns[f"{name}_error"][np.isfinite(columns[f"{name}_error"])]
+        if node.values.get(name) is not None or len(known) == 0:
+            continue
+        median = float(np.median(known))
+        node = dataclasses.replace(node, values={**node.values, name: median})
+        if name == "parallax":
+            notes.append(
+                f"the selection is folded over the catalogue's median parallax error, {median:g} mas"
+            )
+    return node.build(survey.Errors), notes
 
 
 def _subset(columns: Mapping[str, np.ndarray], config: Config) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -176,8 +180,9 @@ def _assume_errors(
         (("mu_l_error", "mu_b_error"), float(errors.pm), "mas/yr"),
         (("v_los_error",), float(errors.v_los), "km/s"),
         (("parallax_error",), float(errors.parallax), "mas"),
+        (("distance_modulus_error",), float(errors.distance_modulus), "mag"),
     ):
-        known = columns["v_los"] if keys[0] == "v_los_error" else columns["l"]
+        known = columns[keys[0].removesuffix("_error")]
         missing = np.isfinite(known) & ~np.isfinite(columns[keys[0]])
         if not missing.any():
             continue

@@ -34,6 +34,12 @@ QUANTITIES: dict[str, Quantity] = {
     "b": Quantity("deg", "rad", ("b", "glat"), "Galactic latitude"),
     "parallax": Quantity("mas", "mas", ("parallax", "plx"), "parallax"),
     "parallax_error": Quantity("mas", "mas", ("parallax_error", "e_parallax", "e_plx"), "its error"),
+    "distance_modulus": Quantity(
+        "mag", "mag", ("distance_modulus", "dm"), "distance modulus from a source other than V"
+    ),
+    "distance_modulus_error": Quantity(
+        "mag", "mag", ("distance_modulus_error", "dm_error", "e_dm"), "its error"
+    ),
     "pmra": Quantity("mas/yr", "mas/yr", ("pmra", "pmra_cosdec"), "proper motion in ra, times cos dec"),
     "pmdec": Quantity("mas/yr", "mas/yr", ("pmdec", "pmde"), "proper motion in dec"),
     "pmra_error": Quantity("mas/yr", "mas/yr", ("pmra_error", "e_pmra"), "its error"),
@@ -59,7 +65,7 @@ QUANTITIES: dict[str, Quantity] = {
     "colour": Quantity("mag", "mag", ("b_v", "bv", "b-v", "colour", "color"), "colour"),
     "id": Quantity("", "", ("source_id", "gaia_dr3_id", "gaia_id", "id", "hip"), "identifier"),
 }
-"""Keys of a column mapping. Either ra, dec, pmra, pmdec or l, b, pm_l_cosb, pm_b."""
+"""Keys of a column mapping. Either ra, dec, pmra, pmdec or l, b, pm_l_cosb, pm_b; a parallax or a modulus."""
 
 EQUATORIAL = ("ra", "dec", "pmra", "pmdec")
 GALACTIC = ("l", "b", "pm_l_cosb", "pm_b")
@@ -168,10 +174,11 @@ def read_catalogue(
 
     Returns
     -------
-    arrays : float64, shape (N,): l, b [rad]; parallax, parallax_error [mas]; mu_l (with cos b), mu_b and
-        their errors [mas/yr], mu_lb_corr; v_los, v_los_error [km/s]; V, colour [mag]; NaN where missing;
-        and ids (integers or strings; row numbers if the file has none)
-    report : the rows excluded (position, parallax or proper motion missing, parallax <= 0, repeated id)
+    arrays : float64, shape (N,): l, b [rad]; parallax, parallax_error [mas]; distance_modulus,
+        distance_modulus_error [mag]; mu_l (with cos b), mu_b and their errors [mas/yr], mu_lb_corr; v_los,
+        v_los_error [km/s]; V, colour [mag]; NaN where missing; and ids (integers or strings; row numbers if
+        the file has none)
+    report : the rows excluded (position, distance or proper motion missing, parallax <= 0, repeated id)
 
     Raises
     ------
@@ -274,14 +281,15 @@ def _is_number(value: Any) -> bool:
 
 
 def _require(table: Table, raw: Mapping[str, np.ndarray]) -> None:
-    """Raise unless there are positions, proper motions and parallaxes."""
+    """Raise unless there are positions, proper motions and parallaxes or distance moduli."""
     if not all(key in raw for key in EQUATORIAL) and not all(key in raw for key in GALACTIC):
         # Complain about the system of which more is there.
         system = max((EQUATORIAL, GALACTIC), key=lambda keys: sum(key in raw for key in keys))
         missing = [key for key in system if key not in raw]
     else:
         missing = []
-    missing += [key for key in ("parallax",) if key not in raw]
+    if "parallax" not in raw and "distance_modulus" not in raw:
+        missing.append("parallax")
     if missing:
         key = missing[0]
         raise ValueError(
@@ -323,7 +331,7 @@ def _check_ranges(raw: Mapping[str, np.ndarray], source: str) -> None:
 
 def _galactic(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Galactic positions and motions with their errors, and the other columns, NaN where absent."""
-    n = len(raw["parallax"])
+    n = len(next(iter(raw.values())))
 
     def column(key: str, default: float = np.nan) -> np.ndarray:
         return raw[key] if key in raw else np.full(n, default)
@@ -341,7 +349,9 @@ def _galactic(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         )
     stars = {"l": l, "b": b, "mu_l": mu_l, "mu_b": mu_b}
     stars |= dict(zip(("mu_l_error", "mu_b_error", "mu_lb_corr"), errors, strict=True))
-    for key in ("parallax", "parallax_error", "v_los", "v_los_error", "V", "colour"):
+    for key in ("parallax", "distance_modulus", "v_los"):
+        stars[key], stars[f"{key}_error"] = column(key), column(f"{key}_error")
+    for key in ("V", "colour"):
         stars[key] = column(key)
     return stars
 
@@ -349,8 +359,12 @@ def _galactic(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _exclude(rows: RowFilter, stars: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray]) -> None:
     """Drop and count rows that cannot be used."""
     rows.drop(~np.isfinite(stars["l"] + stars["b"]), "the position is missing or NaN")
-    rows.drop(~np.isfinite(stars["parallax"]), "parallax is missing or NaN")
-    rows.drop(~(stars["parallax"] > 0), "parallax is zero or negative (no distance can be drawn from it)")
+    modulus = np.isfinite(stars["distance_modulus"])
+    which = "parallax and distance_modulus are" if modulus.any() else "parallax is"
+    rows.drop(~modulus & ~np.isfinite(stars["parallax"]), f"{which} missing or NaN")
+    rows.drop(
+        ~modulus & ~(stars["parallax"] > 0), "parallax is zero or negative (no distance can be drawn from it)"
+    )
     rows.drop(~np.isfinite(stars["mu_l"] + stars["mu_b"]), "a proper motion is missing or NaN")
     rows.drop(np.isinf(stars["v_los"]), "v_los is infinite")
     if "id" in raw:
@@ -372,8 +386,9 @@ def _check_units_by_physics(stars: Mapping[str, np.ndarray], source: str) -> Non
     """Raise where typical speeds are no speeds of stars: a wrong unit of parallax, motion or velocity."""
     if len(stars["l"]) < 20:
         return
-    tangential = KAPPA * np.hypot(stars["mu_l"], stars["mu_b"]) / stars["parallax"]
-    typical = float(np.median(tangential))
+    modulus = stars["distance_modulus"]
+    s = np.where(np.isfinite(modulus), 10.0 ** (0.2 * modulus - 2.0), 1.0 / stars["parallax"])
+    typical = float(np.median(KAPPA * np.hypot(stars["mu_l"], stars["mu_b"]) * s))
     if not 0.5 < typical < 2000:
         raise ValueError(
             f"{source}: the median tangential speed, 4.74 mu/parallax, is {typical:.3g} km/s, no speed of "

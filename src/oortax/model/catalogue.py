@@ -9,7 +9,9 @@ from jaxtyping import Array, Float
 
 from oortax.params import as_array
 
-_REQUIRED = ("l", "b", "parallax", "parallax_error", "mu_l", "mu_b", "V")
+_REQUIRED = ("l", "b", "mu_l", "mu_b", "V")
+# What tells the distance; any of them may be NaN, and then its error does not matter.
+_OPTIONAL = ("parallax", "distance_modulus", "v_los")
 
 
 @final
@@ -21,6 +23,9 @@ class Catalogue(eqx.Module):
     l, b : shape (N,), rad
         Galactic coordinates, taken as exact.
     parallax, parallax_error : shape (N,), mas
+        NaN where not measured.
+    distance_modulus, distance_modulus_error : shape (N,), mag
+        From another source than V (whose F(M) is part of the model); NaN where there is none.
     mu_l, mu_b, mu_l_error, mu_b_error : shape (N,), mas/yr
         Proper motion (mu_l includes cos b).
     mu_lb_corr : shape (N,)
@@ -28,6 +33,10 @@ class Catalogue(eqx.Module):
     v_los, v_los_error : shape (N,), km/s
         Heliocentric line-of-sight velocity; NaN where not measured.
     V, colour : shape (N,), mag
+
+    A star without parallax and distance modulus has its distance from V and F(M) alone. Columns other than
+    l, b, mu_l, mu_b and V may be left out (not the error of a parallax or modulus that is given): errors
+    are then 0, everything else NaN.
 
     Raises ValueError if a column is missing, has another length, holds NaN where it must not, or a negative
     error.
@@ -37,6 +46,8 @@ class Catalogue(eqx.Module):
     b: Float[Array, " N"]
     parallax: Float[Array, " N"]
     parallax_error: Float[Array, " N"]
+    distance_modulus: Float[Array, " N"]
+    distance_modulus_error: Float[Array, " N"]
     mu_l: Float[Array, " N"]
     mu_b: Float[Array, " N"]
     mu_l_error: Float[Array, " N"]
@@ -50,10 +61,13 @@ class Catalogue(eqx.Module):
     def __init__(self, **columns):
         known = tuple(self.__dataclass_fields__)
         missing = [name for name in _REQUIRED if name not in columns]
+        for name in ("parallax", "distance_modulus"):
+            if name in columns and f"{name}_error" not in columns:
+                missing.append(f"{name}_error")
         if missing:
             raise ValueError(f"Catalogue: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}")
         N = len(columns["l"])
-        defaults = {"mu_lb_corr": 0.0, "mu_l_error": 0.0, "mu_b_error": 0.0, "v_los_error": 0.0}
+        defaults = {"mu_lb_corr": 0.0} | {name: 0.0 for name in known if name.endswith("_error")}
         for name in known:
             value = columns.get(name)
             value = np.full(N, defaults.get(name, np.nan)) if value is None else np.asarray(value)
@@ -65,11 +79,11 @@ class Catalogue(eqx.Module):
                     f"Catalogue: column {name} is not finite in {len(rows)} rows (first {rows[0]}); drop them"
                 )
             setattr(self, name, as_array(value))
-        measured = np.isfinite(self.v_los)
-        for name in ("parallax_error", "mu_l_error", "mu_b_error", "v_los_error"):
+        for name in (*_OPTIONAL, "mu_l", "mu_b"):
+            measured = np.isfinite(getattr(self, name))
+            name = f"{name}_error"
             error = np.asarray(getattr(self, name))
-            # Without a v_los its error does not matter.
-            bad = ~(np.isfinite(error) & (error >= 0.0)) & (measured if name == "v_los_error" else True)
+            bad = measured & ~(np.isfinite(error) & (error >= 0.0))
             if np.any(bad):
                 rows = np.flatnonzero(bad)
                 raise ValueError(

@@ -38,9 +38,48 @@ def _height(z):
     return jnp.sqrt(z * z + _TURN**2)
 
 
+def _interval(low, high, x):
+    """[low, high] mapped to [-1, 1]."""
+    return (2.0 * x - low - high) / (high - low)
+
+
+def _coordinates(box: Box, flat: bool, R, z):
+    """Two variables in [-1, 1] in which ln rho is nearly a polynomial: of the first n_R, of the second n_z.
+
+    Along and across the plane for discs, which are flat; else R/r and ln r. R/r and not the latitude,
+    because f with |J_phi| makes ln rho turn sharply at the axis, where it is linear in R.
+    """
+    if flat:
+        return (
+            _interval(box.R_min, box.R_max, R),
+            _interval(_TURN, np.hypot(box.z_max, _TURN), _height(z)),
+        )
+    r = jnp.hypot(R, z)
+    return _interval(box.sine_min, box.sine_max, R / r), _interval(
+        np.log(box.r_min), np.log(box.r_max), jnp.log(r)
+    )
+
+
+def _places(box: Box, flat: bool, n_R: int, n_z: int) -> tuple[np.ndarray, np.ndarray]:
+    """R and z of the n_R x n_z Chebyshev points of `_coordinates`."""
+
+    def at(low, high, n):
+        return 0.5 * (low + high) + 0.5 * (high - low) * _chebyshev(n)[0]
+
+    if flat:
+        R, height = at(box.R_min, box.R_max, n_R), at(_TURN, np.hypot(box.z_max, _TURN), n_z)
+        R, z = np.meshgrid(R, np.sqrt(height**2 - _TURN**2), indexing="ij")
+        return R.ravel(), z.ravel()
+    sine, log_r = at(box.sine_min, box.sine_max, n_R), at(np.log(box.r_min), np.log(box.r_max), n_z)
+    sine, r = np.meshgrid(sine, np.exp(log_r), indexing="ij")
+    return (r * sine).ravel(), (r * np.sqrt(1.0 - sine**2)).ravel()
+
+
 @final
 class DensityGrid(eqx.Module):
-    """Chebyshev polynomials in R and sqrt(z^2 + (0.2 kpc)^2) for ln rho of each component; constant beyond.
+    """Chebyshev polynomials for ln rho of each component; constant beyond the box.
+
+    Discs have them in R and sqrt(z^2 + (0.2 kpc)^2), other components (`flat` is False) in R/r and ln r.
 
     A polynomial has no knots, so that a grid of some 20 points represents the smooth ln rho of a solar
     neighbourhood (`model.diagnose` measures the error), and its derivatives are those of its values.
@@ -48,17 +87,18 @@ class DensityGrid(eqx.Module):
 
     coefficients: Float[Array, "k n_R n_z"]
     box: Box = eqx.field(static=True)
+    flat: tuple[bool, ...] = eqx.field(static=True)
 
     def log_rho(self, R, z) -> Float[Array, " k"]:
         """ln rho of every component at one point (kpc)."""
         _, n_R, n_z = self.coefficients.shape
-        box = self.box
-        x = (2.0 * R - box.R_min - box.R_max) / (box.R_max - box.R_min)
-        top = np.hypot(box.z_max, _TURN)
-        y = (2.0 * _height(z) - top - _TURN) / (top - _TURN)
-        T_R = _polynomials(jnp.clip(x, -1.0, 1.0), n_R)
-        T_z = _polynomials(jnp.clip(y, -1.0, 1.0), n_z)
-        return jnp.einsum("kij,i,j->k", self.coefficients, T_R, T_z)
+        values = []
+        for coefficients, flat in zip(self.coefficients, self.flat, strict=True):
+            x, y = _coordinates(self.box, flat, R, z)
+            T_x = _polynomials(jnp.clip(x, -1.0, 1.0), n_R)
+            T_y = _polynomials(jnp.clip(y, -1.0, 1.0), n_z)
+            values.append(T_x @ coefficients @ T_y)
+        return jnp.stack(values)
 
 
 class VelocityNodes(NamedTuple):
@@ -73,13 +113,7 @@ def velocity_nodes(
     f: AbstractDF, potential: AbstractPotential, box: Box, *, n_R: int = 3, n_z: int = 5, refine: float = 1.0
 ) -> VelocityNodes:
     """Where a (bound) DF must be known to fill an n_R x n_z grid of Chebyshev points."""
-    x, _ = _chebyshev(n_R)
-    y, _ = _chebyshev(n_z)
-    R = 0.5 * (box.R_min + box.R_max) + 0.5 * (box.R_max - box.R_min) * x
-    top = np.hypot(box.z_max, _TURN)
-    height = 0.5 * (top + _TURN) + 0.5 * (top - _TURN) * y
-    z = np.sqrt(height**2 - _TURN**2)
-    R, z = (jnp.asarray(a.ravel()) for a in np.meshgrid(R, z, indexing="ij"))
+    R, z = (jnp.asarray(a) for a in _places(box, f.flat, n_R, n_z))
     velocities, weights = jax.vmap(lambda R, z: f.velocity_rule(potential, R, z, refine))(R, z)
     places = jnp.stack([R, jnp.zeros_like(R), z], axis=-1)
     return VelocityNodes(jnp.broadcast_to(places[:, None], velocities.shape), velocities, weights)
@@ -103,4 +137,5 @@ def density_grid(
             for f, node, J in zip(dfs, nodes, actions, strict=True)
         ]
     )
-    return DensityGrid(jnp.einsum("kij,ai,bj->kab", log_rho, to_R, to_z), box)
+    flat = tuple(f.flat for f in dfs)
+    return DensityGrid(jnp.einsum("kij,ai,bj->kab", log_rho, to_R, to_z), box, flat)

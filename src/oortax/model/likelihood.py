@@ -150,9 +150,9 @@ def log_normalisation(
 
 
 def _log_magnitudes(galaxy: Galaxy, survey: Survey, node: StarNodes):
-    """ln F_i(M) of every component at a node's distance."""
-    M = node.V - 5.0 * jnp.log10(100.0 * node.s) - survey.dust(node.l, node.b, node.s)
-    return jnp.stack([galaxy.components[name].stars.log_F(M) for name in galaxy.names])
+    """ln of the density of the observed V for every component at a node's distance."""
+    at = node.l, node.b, node.s, node.V
+    return jnp.stack([survey.log_magnitude(galaxy.components[name].stars, *at) for name in galaxy.names])
 
 
 def _log_sum(terms):

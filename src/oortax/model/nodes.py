@@ -13,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from oortax.dynamics import circular_orbits
 from oortax.model.catalogue import Catalogue
+from oortax.model.distances import distance_rules
 from oortax.model.galaxy import Galaxy
-from oortax.survey import Survey, position
+from oortax.potential import circular_velocity
+from oortax.survey import Survey, phase_space, position
 
-# Trapezoidal nodes in a missing v_los: steps of 1.2 times the smallest dispersion met in discs.
-_V_LOS_STEP, _V_LOS_HALF_RANGE = 30.0, 210.0
-_LEAST_PARALLAX_SNR = 4.0
+# Trapezoidal nodes in a missing v_los, in dispersions: at steps of 1.2 the rule is good to 1e-6 for a Gaussian.
+_V_LOS_STEP, _V_LOS_HALF_RANGE = 1.2, 4.6
 
 
 @final
@@ -52,11 +54,15 @@ class VolumeNodes(eqx.Module):
 
 
 class Box(NamedTuple):
-    """The meridional box that holds all nodes: R_min, R_max and the largest |z|, in kpc."""
+    """The meridional region that holds all nodes: R, the largest |z| and r in kpc, and the range of R/r."""
 
     R_min: float
     R_max: float
     z_max: float
+    r_min: float
+    r_max: float
+    sine_min: float
+    sine_max: float
 
 
 @final
@@ -87,9 +93,11 @@ def make_nodes(
     Parameters
     ----------
     nodes_per_star : int
-        Gauss-Hermite nodes in the parallax. Proper motions and v_los are displaced by their own errors at
-        the same abscissae with random signs, which gives every error its variance and no correlation on
-        average. A missing v_los is integrated over by the trapezoidal rule, and not replaced by a number.
+        Nodes in the distance (`model.distances`), and more of them where it is uncertain. Proper motions and
+        v_los are displaced by their own errors at the same abscissae with random signs, which gives every
+        error its variance and no correlation on average. A missing v_los is integrated over by the
+        trapezoidal rule, and not replaced by a number: over the velocities that the components of `galaxy`
+        fill there, given the proper motion.
     refine : int
         Multiplies the nodes of the volume along each axis (to measure the normalisation's error).
     seed : int
@@ -98,70 +106,99 @@ def make_nodes(
     Raises
     ------
     ValueError
-        For stars whose parallax is too uncertain for nodes about 1/parallax.
+        For stars whose parallax, distance modulus and V leave the distance open.
     """
     if nodes_per_star < 1:
         raise ValueError(f"nodes_per_star must be at least 1, not {nodes_per_star}")
-    stars = _star_nodes(catalogue, survey, nodes_per_star, seed)
+    stars = _star_nodes(catalogue, galaxy, survey, nodes_per_star, seed)
     volume = _volume_nodes(galaxy, survey, refine)
     return Nodes(stars, volume, _box(survey, stars, volume))
 
 
-def _star_nodes(catalogue: Catalogue, survey: Survey, n: int, seed: int) -> StarNodes:
+def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, seed: int) -> StarNodes:
     columns = {name: np.asarray(getattr(catalogue, name)) for name in catalogue.__dataclass_fields__}
-    parallax = columns["parallax"] - float(survey.errors.parallax_zero_point)
-    sigma = columns["parallax_error"]
-    poor = np.flatnonzero(parallax < _LEAST_PARALLAX_SNR * sigma)
-    if len(poor):
-        raise ValueError(
-            f"{len(poor)} stars (first row {poor[0]}) have parallax/error < {_LEAST_PARALLAX_SNR:g}: too "
-            'little for nodes about 1/parallax; add {kind = "parallax_snr", min = 5} to the selection'
-        )
-    x, w = np.polynomial.hermite_e.hermegauss(n)
-    w = w / w.sum()
-    N = len(parallax)
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(3, N))
-    measured = np.isfinite(columns["v_los"])
-    v_grid = np.arange(-_V_LOS_HALF_RANGE, _V_LOS_HALF_RANGE + 1.0, _V_LOS_STEP)
-    jitter = float(survey.errors.v_los_jitter)
-    v_sigma = np.hypot(columns["v_los_error"], jitter)
-    expected = _expected_v_los(survey, columns["l"], columns["b"])
-    rows = []
-    for j in range(n):
-        s = 1.0 / (parallax + x[j] * sigma)
-        moved = [columns[k] + signs[i] * x[j] * columns[f"{k}_error"] for i, k in enumerate(("mu_l", "mu_b"))]
-        # s^4 from the velocities and the volume, s^2 from ds = s^2 d(parallax).
-        log_w = np.log(w[j]) + 6.0 * np.log(s)
-        base = np.stack([np.arange(N), s, *moved, log_w])
-        known = np.vstack([base, columns["v_los"] + signs[2] * x[j] * v_sigma])[:, measured]
-        rows.append(known)
-        for v in v_grid:
-            missing = np.vstack([base, expected + v])[:, ~measured]
-            missing[4] += np.log(_V_LOS_STEP)
-            rows.append(missing)
-    flat = np.concatenate(rows, axis=1)
-    flat = flat[:, np.argsort(flat[0], kind="stable")]
-    star = flat[0].astype(np.int32)
+    columns["v_los_error"] = np.hypot(columns["v_los_error"], float(survey.errors.v_los_jitter))
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(3, len(catalogue)))
+    parts = []
+    for rule in distance_rules(catalogue, galaxy, survey, n):
+        moved = {
+            name: columns[name][rule.star, None]
+            + (signs[i] * columns[f"{name}_error"])[rule.star, None] * rule.offset
+            for i, name in enumerate(("mu_l", "mu_b", "v_los"))
+        }
+        star = np.broadcast_to(rule.star[:, None], rule.s.shape)
+        rows = {"star": star, "s": rule.s, "log_w": rule.log_w} | moved
+        parts.append({name: values.ravel() for name, values in rows.items()})
+    flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # The Jacobian s^4 of velocities and volume is in the weights of the distances.
+    missing = ~np.isfinite(columns["v_los"])[flat["star"]]
+    if missing.any():
+        known = {name: values[~missing] for name, values in flat.items()}
+        unfilled = {name: values[missing] for name, values in flat.items()}
+        filled = _fill_v_los(galaxy, survey, columns, unfilled, np.random.default_rng([seed, 1]))
+        flat = {name: np.concatenate([known[name], filled[name]]) for name in flat}
+    order = np.argsort(flat["star"], kind="stable")
+    nodes = {name: jnp.asarray(values[order]) for name, values in flat.items()}
+    star = flat["star"][order].astype(np.int32)
     take = {name: jnp.asarray(columns[name][star]) for name in ("l", "b", "V")}
-    s, mu_l, mu_b, log_w, v_los = (jnp.asarray(row) for row in flat[1:])
-    return StarNodes(jnp.asarray(star), s=s, mu_l=mu_l, mu_b=mu_b, v_los=v_los, log_w=log_w, **take)
+    return StarNodes(**(nodes | take | {"star": jnp.asarray(star)}))
 
 
-def _expected_v_los(survey: Survey, l, b) -> np.ndarray:
-    """Centre of the nodes of a missing v_los: the reflex of the Sun's peculiar motion, 15 km/s behind."""
-    sun = survey.sun
-    U, V, W = -float(sun.U), -float(sun.V) - 15.0, -float(sun.W)
-    return (U * np.cos(l) + V * np.sin(l)) * np.cos(b) + W * np.sin(b)
+def _fill_v_los(galaxy: Galaxy, survey: Survey, columns, nodes, rng) -> dict[str, np.ndarray]:
+    """Every node repeated at the nodes of a trapezoidal rule in v_los.
+
+    Each has its own random phase: where f has a cusp, as on radial orbits, the errors then average out.
+    """
+    at = [jnp.asarray(columns[name][nodes["star"]]) for name in ("l", "b")]
+    at += [jnp.asarray(nodes[name]) for name in ("s", "mu_l", "mu_b")]
+    mean, sigma = (np.asarray(a) for a in _conditional_v_los(galaxy, survey, *at))
+    low = np.min(mean - _V_LOS_HALF_RANGE * sigma, axis=1)
+    high = np.max(mean + _V_LOS_HALF_RANGE * sigma, axis=1)
+    count = np.ceil((high - low) / (_V_LOS_STEP * sigma.min(axis=1))).astype(int)
+    step = (high - low) / count
+    low = low + step * rng.random(len(low))
+    repeat = np.repeat(np.arange(len(count)), count)
+    place = np.arange(len(repeat)) - np.repeat(np.cumsum(count) - count, count)
+    filled = {name: values[repeat] for name, values in nodes.items()}
+    filled["v_los"] = low[repeat] + place * step[repeat]
+    filled["log_w"] = filled["log_w"] + np.log(step)[repeat]
+    return filled
+
+
+@eqx.filter_jit
+def _conditional_v_los(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b):
+    """Rough mean and dispersion of v_los given the proper motion, of each component: shape (n, k).
+
+    Of the Gaussians with the components' `velocity_scale`.
+    """
+    orbits = circular_orbits(galaxy.potential)
+    dfs = [galaxy.components[name].df.bind(orbits) for name in galaxy.names]
+    v_c0 = circular_velocity(galaxy.potential, survey.sun.R0)
+
+    def one(at):
+        x, v = phase_space(survey.sun, v_c0, *at, 0.0)
+        along = phase_space(survey.sun, v_c0, *at, 1.0)[1] - v
+        R = jnp.hypot(x[0], x[1])
+        axes = jnp.array([[x[0], x[1], 0.0], [-x[1], x[0], 0.0], [0.0, 0.0, R]]) / R
+        v, along = axes @ v, axes @ along
+        scales = [f.velocity_scale(galaxy.potential, R, x[2]) for f in dfs]
+        mean, sigma = (jnp.stack(parts) for parts in zip(*scales, strict=True))
+        precision = jnp.sum((along / sigma) ** 2, axis=1)
+        return jnp.sum(along * (mean - v) / sigma**2, axis=1) / precision, 1.0 / jnp.sqrt(precision)
+
+    return jax.lax.map(one, (l, b, s, mu_l, mu_b), batch_size=4096)
 
 
 def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int) -> VolumeNodes:
     edges = [survey.distance_edges(galaxy.components[name].stars) for name in galaxy.names]
-    s, w_s = _panels(_distinct(np.concatenate([np.asarray(e) for e in edges])), 8 * refine)
+    ends = _distinct(np.concatenate([np.asarray(e) for e in edges]))
+    s, w_s = _panels(_divided(ends), 8 * refine)
     b_edges = np.array(survey.edges_b())
     b, w_b = _panels(b_edges, 6 * refine)
     l_edges = np.array(survey.edges_l())
     if len(l_edges) == 2:
-        n_l = 12 * refine
+        # Seen from far out the Galactic centre stands out: more longitudes where the survey reaches past it.
+        n_l = (24 if ends[-1] > 0.5 * float(survey.sun.R0) else 12) * refine
         l, w_l = (np.arange(n_l) + 0.5) * 2.0 * np.pi / n_l, np.full(n_l, 2.0 * np.pi / n_l)
     else:
         l, w_l = _panels(l_edges, 8 * refine)
@@ -200,6 +237,13 @@ def _distinct(edges: np.ndarray) -> np.ndarray:
     return distinct
 
 
+def _divided(edges: np.ndarray) -> np.ndarray:
+    """The edges with panels over more than a factor 2.5 in distance divided at their geometric mean."""
+    low, high = edges[:-1], edges[1:]
+    wide = (low > 0.0) & (high > 2.5 * low)
+    return np.sort(np.concatenate([edges, np.sqrt(low[wide] * high[wide])]))
+
+
 def _panels(edges: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights in every panel between consecutive edges."""
     x, w = np.polynomial.legendre.leggauss(n)
@@ -219,5 +263,14 @@ def _box(survey: Survey, stars: StarNodes, volume: VolumeNodes) -> Box:
     place = jax.jit(jax.vmap(lambda l, b, s: position(survey.sun, l, b, s)))
     x = np.asarray(place(volume.l, volume.b, volume.s))[matters]
     R, z = np.hypot(x[:, 0], x[:, 1]), np.abs(x[:, 2])
+    r, sine = np.hypot(R, z), R / np.hypot(R, z)
     margin = 0.02 * (R.max() - R.min() + z.max())
-    return Box(max(float(R.min() - margin), 0.01), float(R.max() + margin), float(z.max() + margin))
+    return Box(
+        max(float(R.min() - margin), 0.01),
+        float(R.max() + margin),
+        float(z.max() + margin),
+        max(float(0.98 * r.min() - margin), 0.01),
+        float(r.max() + margin),
+        max(float(sine.min()) - 0.02, 0.0),
+        min(float(sine.max()) + 0.02, 1.0),
+    )

@@ -54,7 +54,8 @@ class Mock(NamedTuple):
     Attributes
     ----------
     columns : dict of arrays (n,)
-        What the survey publishes: l, b (rad), parallax, parallax_error (mas), mu_l, mu_b (mas/yr, mu_l with
+        What the survey publishes: l, b (rad), parallax, parallax_error (mas), distance_modulus and its error
+        (mag; either only if the survey states its error), mu_l, mu_b (mas/yr, mu_l with
         cos b), mu_l_error, mu_b_error, mu_lb_corr, v_los, v_los_error (km/s; NaN where missing), V and
         the survey's band (mag), colour (NaN if the survey does not select on it).
     truth : dict of arrays
@@ -208,12 +209,12 @@ def _propose(rng, populations, odds, survey: Survey, v_c0, n: int) -> _Stars:
 def _observe(rng, survey: Survey, l, b, s, V, motions) -> dict[str, np.ndarray]:
     """The survey's columns: true values plus noise."""
     errors, n = survey.errors, len(s)
-    sigma = {name: float(getattr(errors, name)) for name in ("V", "pm", "v_los", "parallax")}
+    published = ("V", "pm", "v_los", "parallax", "distance_modulus")
+    sigma = {name: float(getattr(errors, name)) for name in published}
     noise = rng.standard_normal((5, n))
     columns = {
         "l": l,
         "b": b,
-        "parallax": 1.0 / s + float(errors.parallax_zero_point) + sigma["parallax"] * noise[0],
         "mu_l": motions[:, 0] + sigma["pm"] * noise[1],
         "mu_b": motions[:, 1] + sigma["pm"] * noise[2],
         "mu_lb_corr": np.zeros(n),
@@ -221,7 +222,13 @@ def _observe(rng, survey: Survey, l, b, s, V, motions) -> dict[str, np.ndarray]:
         "V": V + sigma["V"] * noise[4],
         "colour": np.full(n, np.nan),
     }
-    stated = {"parallax": "parallax", "mu_l": "pm", "mu_b": "pm", "v_los": "v_los"}
+    if sigma["parallax"] > 0.0:
+        columns["parallax"] = 1.0 / s + float(errors.parallax_zero_point) + sigma["parallax"] * noise[0]
+    if sigma["distance_modulus"] > 0.0:
+        modulus = 5.0 * np.log10(100.0 * s)
+        columns["distance_modulus"] = modulus + sigma["distance_modulus"] * rng.standard_normal(n)
+    sources = {"mu_l": "pm", "mu_b": "pm"} | {name: name for name in published[2:]}
+    stated = {name: source for name, source in sources.items() if name in columns}
     columns |= {f"{name}_error": np.full(n, sigma[source]) for name, source in stated.items()}
     for cut in survey.selection:
         band = getattr(cut, "band", "V")
@@ -403,7 +410,7 @@ def predict(
     key : JAX random key
     galaxy : model.Galaxy
     survey : survey.Survey
-        Needs a faint limit and a parallax error.
+        Needs a faint limit and an error of parallax or distance modulus.
     n : int
         Number of stars in the catalogue.
     finder : callable
@@ -428,15 +435,16 @@ def predict(
     Raises
     ------
     ValueError
-        If n is not positive, the survey has no parallax error or no faint limit, or no star passes its cuts.
+        If n is not positive, the survey has no error of a distance or no faint limit, or no star passes.
     """
     if n < 1:
         raise ValueError(f"predict(n={n}): n must be at least 1")
     if not 0.0 <= missing_v_los <= 1.0:
         raise ValueError(f"predict(missing_v_los={missing_v_los}): must lie between 0 and 1")
-    if not float(survey.errors.parallax) > 0.0:
+    if not max(float(survey.errors.parallax), float(survey.errors.distance_modulus)) > 0.0:
         raise ValueError(
-            "predict: mock parallaxes need an error, give the survey errors=Errors(parallax=0.02) (in mas)"
+            "predict: mock parallaxes or distance moduli need an error, give the survey "
+            "errors=Errors(parallax=0.02) (in mas) or Errors(distance_modulus=0.1) (in mag)"
         )
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
     names = tuple(galaxy.components)

@@ -19,7 +19,7 @@ from oortax.plots.style import DATA, MODEL, axes_or_new, styled, touching, with_
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "parallax": (r"parallax", "mas"),
-    "distance": (r"$1/$parallax", "kpc"),
+    "distance": (r"distance", "kpc"),
     "x": ("$x$", "kpc"),
     "y": ("$y$", "kpc"),
     "z": ("$z$", "kpc"),
@@ -32,7 +32,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "l": ("$l$", "deg"),
     "b": ("$b$", "deg"),
     "V": ("apparent magnitude $V$", "mag"),
-    "M_V": ("$M_V$ from parallax", "mag"),
+    "M_V": ("$M_V$ from the distance", "mag"),
     "colour": ("$B-V$", "mag"),
 }
 """Axis label and unit of the quantities known by name; `histogram` takes others with explicit labels."""
@@ -41,26 +41,32 @@ COLUMNS: dict[str, tuple[str, str]] = {
 def heliocentric(catalogue: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Observables to compare, derived from a catalogue's own columns alike for data and model.
 
-    `catalogue` has l, b [rad], parallax [mas], and optionally mu_l (with cos b), mu_b [mas/yr], v_los
-    [km/s; NaN if missing], V, colour [mag]. Distances are 1/parallax: the same biased estimate on
-    both sides. v_U, v_V, v_W are velocities relative to the Sun towards l = 0, l = 90 deg and the NGP;
-    M_V is V + 5 log10(parallax/100 mas). Returns a dict of arrays named as in `COLUMNS`.
+    `catalogue` has l, b [rad], parallax [mas] or distance_modulus [mag], and optionally mu_l (with cos b),
+    mu_b [mas/yr], v_los [km/s; NaN if missing], V, colour [mag]. Distances are 1/parallax, where there is no
+    modulus: the same biased estimate on both sides. v_U, v_V, v_W are velocities relative to the Sun towards
+    l = 0, l = 90 deg and the NGP; M_V is V less the modulus of that distance. Returns a dict of arrays named
+    as in `COLUMNS`.
 
     >>> sky = {"l": np.zeros(1), "b": np.zeros(1), "parallax": np.full(1, 2.0), "mu_l": np.zeros(1)}
     >>> row = heliocentric(sky | {"mu_b": np.ones(1), "v_los": np.full(1, 30.0)})
     >>> [round(float(row[k][0]), 2) for k in ("distance", "v_U", "v_V", "v_W")]
     [0.5, 30.0, 0.0, 2.37]
     """
-    for name in ("l", "b", "parallax"):
-        if name not in catalogue:
-            raise ValueError(f"catalogue: no column {name!r} (columns: {', '.join(catalogue)})")
     table = {name: np.asarray(values, dtype=float) for name, values in catalogue.items()}
-    l, b, parallax = table["l"], table["b"], table["parallax"]
-    positive = parallax > 0.0
-    s = np.where(positive, 1.0 / np.where(positive, parallax, 1.0), np.nan)
+    # Columns without a number count as absent.
+    table = {name: values for name, values in table.items() if values.size == 0 or np.isfinite(values).any()}
+    for name in ("l", "b", "parallax"):
+        if name not in table and not (name == "parallax" and "distance_modulus" in table):
+            raise ValueError(f"catalogue: no column {name!r} (columns: {', '.join(catalogue)})")
+    l, b = table["l"], table["b"]
+    modulus = table.get("distance_modulus", np.full(l.shape, np.nan))
+    parallax = table.get("parallax", np.full(l.shape, np.nan))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        s = np.where(np.isfinite(modulus), 10.0 ** (0.2 * modulus - 2.0), 1.0 / parallax)
+    s = np.where((s > 0.0) & np.isfinite(s), s, np.nan)
     cos_b, sin_b, cos_l, sin_l = np.cos(b), np.sin(b), np.cos(l), np.sin(l)
-    found = {
-        "parallax": parallax,
+    found = {"parallax": parallax} if "parallax" in table else {}
+    found |= {
         "distance": s,
         "z": s * sin_b,
         "l": np.degrees(np.mod(l, 2 * np.pi)),
@@ -68,7 +74,7 @@ def heliocentric(catalogue: Mapping[str, Any]) -> dict[str, np.ndarray]:
     }
     found |= {name: table[name] for name in ("mu_l", "mu_b", "v_los", "V", "colour") if name in table}
     if "V" in table:
-        found["M_V"] = table["V"] + 5.0 * np.log10(np.where(positive, parallax, np.nan) / 100.0)
+        found["M_V"] = table["V"] - 5.0 * np.log10(100.0 * s)
     if {"mu_l", "mu_b", "v_los"} <= table.keys():
         v_l, v_b, v_s = KAPPA * s * table["mu_l"], KAPPA * s * table["mu_b"], table["v_los"]
         towards_centre = v_s * cos_b - v_b * sin_b

@@ -29,6 +29,8 @@ class Errors(AbstractParametric):
     parallax : shape (), mas, not negative
         Error of the parallax; 0 (or None) where none is stated. Cuts on quantities that are derived
         from the parallax need a positive one.
+    distance_modulus : shape (), mag, not negative
+        Error of a distance modulus from another source than V; 0 (or None) where none is published.
     parallax_zero_point : shape (), mas
         Offset of the catalogue's parallaxes: observed = 1 / s + zero point + noise.
 
@@ -42,6 +44,7 @@ class Errors(AbstractParametric):
     v_los: Float[Array, ""] = param(constraints.positive, "km/s", "line-of-sight velocity error")
     v_los_jitter: Float[Array, ""] = param(constraints.nonnegative, "km/s", "binary scatter of v_los")
     parallax: Float[Array, ""] = param(constraints.nonnegative, "mas", "parallax error")
+    distance_modulus: Float[Array, ""] = param(constraints.nonnegative, "mag", "distance-modulus error")
     parallax_zero_point: Float[Array, ""] = param(constraints.real, "mas", "parallax offset")
 
     def __init__(
@@ -52,14 +55,14 @@ class Errors(AbstractParametric):
         v_los_jitter: Any = 0.0,
         parallax: Any = None,
         parallax_zero_point: Any = 0.0,
+        distance_modulus: Any = None,
     ):
         self.V = V
         self.pm = pm
         self.v_los = v_los
         self.v_los_jitter = v_los_jitter
-        if parallax is None:
-            parallax = 0.0
-        self.parallax = parallax
+        self.parallax = 0.0 if parallax is None else parallax
+        self.distance_modulus = 0.0 if distance_modulus is None else distance_modulus
         self.parallax_zero_point = parallax_zero_point
 
     @property

@@ -130,6 +130,16 @@ class Survey(AbstractParametric):
         breaks = jnp.concatenate([stars.breaks(), wings])
         return self._fold(lambda m: stars.blurred(m, noise), bounds, breaks, l, b, s)
 
+    def log_magnitude(self, stars: Any, l, b, s, V) -> Scalar:
+        """ln of the density, per mag, of the magnitude V observed of a star of a population at (l, b, s).
+
+        F(M) convolved with the error of V, as `folded` has it: numerator and normalisation of a
+        likelihood then share one F. -inf where no star of the population can show V.
+        """
+        density = stars.blurred(V - distance_modulus(s) - self.dust(l, b, s), self.errors.V)
+        seen = density > 0.0
+        return jnp.where(seen, jnp.log(jnp.where(seen, density, 1.0)), -jnp.inf)
+
     def probability(self, M, l, b, s) -> Scalar:
         """Probability that a star of true absolute magnitude M at (l, b, s) enters the catalogue."""
         noise = self.errors.V
