@@ -1,6 +1,7 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, likelihood, recovery. Rows of those not run are kept as they are.
+Benchmarks: potentials, actions, likelihood, recovery, and mocks, which needs the catalogues (see there). Rows
+of those not run are kept as they are.
 """
 
 import platform
@@ -12,11 +13,18 @@ from pathlib import Path
 
 import actions
 import likelihood
+import mocks
 import potentials
 import recovery
 
 HERE = Path(__file__).parent
-BENCHMARKS = {"potentials": potentials, "actions": actions, "likelihood": likelihood, "recovery": recovery}
+BENCHMARKS = {
+    "potentials": potentials,
+    "actions": actions,
+    "likelihood": likelihood,
+    "recovery": recovery,
+    "mocks": mocks,
+}
 
 
 def section(name: str) -> str:

@@ -69,10 +69,10 @@ def _lattice(spacing: float) -> _Lattice:
 def spheroid_rule(v_max, R, z, *, n_speed: int = 10, n_eta: int = 4, n_psi: int = 5) -> VelocityRule:
     """Rule for velocities spread over a sphere of radius v_max about rest, at the point (R, z).
 
-    Gauss-Legendre in speed, in the angle eta from the direction to the centre, and in the angle psi about that
-    direction, which is split where v_phi = 0. An f of a J_r + b J_z + |J_phi| has a cone-like cusp on radial
-    orbits and a kink at v_phi = 0; in these angles it is smooth between the ends of the panels. n_psi nodes
-    on either side of v_phi = 0.
+    Gauss-Legendre in speed, in the angle eta from the direction to the centre, and in the angle psi about
+    that direction, which is split where v_phi = 0 (n_psi nodes on either side). An f of a J_r + b J_z +
+    |J_phi| has a cone-like cusp on radial orbits and a kink at v_phi = 0; in these angles it is smooth
+    between the ends of the panels.
     """
     v, w_v = _legendre(n_speed, 1.0)
     eta, w_eta = _legendre(n_eta, 0.5 * np.pi)

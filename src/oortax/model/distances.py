@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from oortax.model.catalogue import Catalogue
 from oortax.model.galaxy import Galaxy
+from oortax.model.velocities import deviation
 from oortax.survey import Survey
 
 # Points of the trapezoidal rule that represents dW, errors to either side, and how far dW falls at its ends.
@@ -50,9 +51,10 @@ class DistanceRule(NamedTuple):
 
 
 def distance_rules(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int) -> list[DistanceRule]:
-    """Nodes in the distance of every star: n, and more where the distance is uncertain.
+    """Nodes in the distance of every star: n, and more where the distance is uncertain or the star fast.
 
-    ln f is smooth over some 0.1 in ln s, and a star has n (1 + spread of ln s / 0.1, rounded down) nodes.
+    ln f is smooth over some 0.1 in ln s, but not near the escape speed: a star has n (1 + [spread of ln s /
+    0.1] + [u / 2]) nodes, rounded down within brackets, with u the deviation of its velocity in dispersions.
 
     Raises
     ------
@@ -74,7 +76,9 @@ def distance_rules(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int)
             f"{np.exp(_LARGEST_SPREAD):.1f} by parallax, distance modulus and V together: add "
             '{kind = "parallax_snr", min = 5} to the selection, or give a narrower F(M)'
         )
-    count = n * (1 + (spread / 0.1).astype(int))
+    observed = [np.asarray(getattr(catalogue, name)) for name in ("mu_l", "mu_b", "v_los")]
+    u = deviation(galaxy, survey, np.asarray(catalogue.l), np.asarray(catalogue.b), np.exp(mean), *observed)
+    count = n * (1 + (spread / 0.1).astype(int) + np.minimum(u / 2.0, 3.0).astype(int))
     rules = []
     for size in np.unique(count):
         k = np.flatnonzero(count == size)

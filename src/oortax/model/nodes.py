@@ -13,15 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from oortax.dynamics import circular_orbits
 from oortax.model.catalogue import Catalogue
 from oortax.model.distances import distance_rules
 from oortax.model.galaxy import Galaxy
-from oortax.potential import circular_velocity
-from oortax.survey import Survey, phase_space, position
-
-# Trapezoidal nodes in a missing v_los, in dispersions: at steps of 1.2 the rule is good to 1e-6 for a Gaussian.
-_V_LOS_STEP, _V_LOS_HALF_RANGE = 1.2, 4.6
+from oortax.model.velocities import v_los_rule
+from oortax.survey import Survey, position
 
 
 @final
@@ -133,60 +129,17 @@ def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, se
     # The Jacobian s^4 of velocities and volume is in the weights of the distances.
     missing = ~np.isfinite(columns["v_los"])[flat["star"]]
     if missing.any():
-        known = {name: values[~missing] for name, values in flat.items()}
-        unfilled = {name: values[missing] for name, values in flat.items()}
-        filled = _fill_v_los(galaxy, survey, columns, unfilled, np.random.default_rng([seed, 1]))
-        flat = {name: np.concatenate([known[name], filled[name]]) for name in flat}
+        open_ = {name: values[missing] for name, values in flat.items()}
+        at = [columns[name][open_["star"]] for name in ("l", "b")] + [open_[k] for k in ("s", "mu_l", "mu_b")]
+        row, v_los, log_step = v_los_rule(galaxy, survey, *at, rng=np.random.default_rng([seed, 1]))
+        filled = {name: values[row] for name, values in open_.items()} | {"v_los": v_los}
+        filled["log_w"] = filled["log_w"] + log_step
+        flat = {name: np.concatenate([values[~missing], filled[name]]) for name, values in flat.items()}
     order = np.argsort(flat["star"], kind="stable")
     nodes = {name: jnp.asarray(values[order]) for name, values in flat.items()}
     star = flat["star"][order].astype(np.int32)
     take = {name: jnp.asarray(columns[name][star]) for name in ("l", "b", "V")}
     return StarNodes(**(nodes | take | {"star": jnp.asarray(star)}))
-
-
-def _fill_v_los(galaxy: Galaxy, survey: Survey, columns, nodes, rng) -> dict[str, np.ndarray]:
-    """Every node repeated at the nodes of a trapezoidal rule in v_los.
-
-    Each has its own random phase: where f has a cusp, as on radial orbits, the errors then average out.
-    """
-    at = [jnp.asarray(columns[name][nodes["star"]]) for name in ("l", "b")]
-    at += [jnp.asarray(nodes[name]) for name in ("s", "mu_l", "mu_b")]
-    mean, sigma = (np.asarray(a) for a in _conditional_v_los(galaxy, survey, *at))
-    low = np.min(mean - _V_LOS_HALF_RANGE * sigma, axis=1)
-    high = np.max(mean + _V_LOS_HALF_RANGE * sigma, axis=1)
-    count = np.ceil((high - low) / (_V_LOS_STEP * sigma.min(axis=1))).astype(int)
-    step = (high - low) / count
-    low = low + step * rng.random(len(low))
-    repeat = np.repeat(np.arange(len(count)), count)
-    place = np.arange(len(repeat)) - np.repeat(np.cumsum(count) - count, count)
-    filled = {name: values[repeat] for name, values in nodes.items()}
-    filled["v_los"] = low[repeat] + place * step[repeat]
-    filled["log_w"] = filled["log_w"] + np.log(step)[repeat]
-    return filled
-
-
-@eqx.filter_jit
-def _conditional_v_los(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b):
-    """Rough mean and dispersion of v_los given the proper motion, of each component: shape (n, k).
-
-    Of the Gaussians with the components' `velocity_scale`.
-    """
-    orbits = circular_orbits(galaxy.potential)
-    dfs = [galaxy.components[name].df.bind(orbits) for name in galaxy.names]
-    v_c0 = circular_velocity(galaxy.potential, survey.sun.R0)
-
-    def one(at):
-        x, v = phase_space(survey.sun, v_c0, *at, 0.0)
-        along = phase_space(survey.sun, v_c0, *at, 1.0)[1] - v
-        R = jnp.hypot(x[0], x[1])
-        axes = jnp.array([[x[0], x[1], 0.0], [-x[1], x[0], 0.0], [0.0, 0.0, R]]) / R
-        v, along = axes @ v, axes @ along
-        scales = [f.velocity_scale(galaxy.potential, R, x[2]) for f in dfs]
-        mean, sigma = (jnp.stack(parts) for parts in zip(*scales, strict=True))
-        precision = jnp.sum((along / sigma) ** 2, axis=1)
-        return jnp.sum(along * (mean - v) / sigma**2, axis=1) / precision, 1.0 / jnp.sqrt(precision)
-
-    return jax.lax.map(one, (l, b, s, mu_l, mu_b), batch_size=4096)
 
 
 def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int) -> VolumeNodes:

@@ -1,0 +1,95 @@
+"""Where in velocity a star's nodes must lie: the velocities that the components fill at its place.
+
+Only to lay out nodes: the Gaussians of the DFs' `velocity_scale` are rough, and enter no likelihood.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from oortax.dynamics import circular_orbits
+from oortax.model.galaxy import Galaxy
+from oortax.potential import circular_velocity
+from oortax.survey import Survey, phase_space
+
+# Trapezoidal nodes in v_los: steps of 1.2 dispersions are good to 1e-6 for a Gaussian. Near the escape
+# speed, where f falls off fast, at least so many nodes over the bound velocities.
+_STEP, _HALF_RANGE, _LEAST_NODES = 1.2, 4.6, 8
+# Stars that pass 1000 kpc count as unbound; the speed they need may rise by this factor during a fit, and
+# the nodes reach at least over this share of it.
+_FAR, _MARGIN, _LEAST_SHARE = 1000.0, 1.05, 0.15
+
+
+class _Along(NamedTuple):
+    """Of every component k: mean and dispersion of v_los given the proper motion, and the deviation from the
+    mean velocity, in dispersions, at that mean; and the range of v_los within which the star is bound.
+    """
+
+    mean: Float[Array, "n k"]
+    sigma: Float[Array, "n k"]
+    least: Float[Array, "n k"]
+    low: Float[Array, " n"]
+    high: Float[Array, " n"]
+
+
+@eqx.filter_jit
+def _along(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b) -> _Along:
+    orbits = circular_orbits(galaxy.potential)
+    dfs = [galaxy.components[name].df.bind(orbits) for name in galaxy.names]
+    v_c0 = circular_velocity(galaxy.potential, survey.sun.R0)
+    top = galaxy.potential.Phi(jnp.array([_FAR, 0.0, 0.0]))
+
+    def one(at):
+        x, v = phase_space(survey.sun, v_c0, *at, 0.0)
+        along = phase_space(survey.sun, v_c0, *at, 1.0)[1] - v
+        R = jnp.hypot(x[0], x[1])
+        axes = jnp.array([[x[0], x[1], 0.0], [-x[1], x[0], 0.0], [0.0, 0.0, R]]) / R
+        scales = [f.velocity_scale(galaxy.potential, R, x[2]) for f in dfs]
+        mean, sigma = (jnp.stack(parts) for parts in zip(*scales, strict=True))
+        start, way = (axes @ v - mean) / sigma, axes @ along / sigma
+        precision = jnp.sum(way**2, axis=1)
+        centre = -jnp.sum(way * start, axis=1) / precision
+        least = jnp.sqrt(jnp.sum((start + centre[:, None] * way) ** 2, axis=1))
+        escape2 = _MARGIN**2 * 2.0 * (top - galaxy.potential.Phi(x))
+        nearest = -(along @ v)
+        half2 = escape2 - (v @ v - nearest**2)
+        half = jnp.sqrt(jnp.maximum(half2, _LEAST_SHARE**2 * escape2))
+        return _Along(centre, 1.0 / jnp.sqrt(precision), least, nearest - half, nearest + half)
+
+    return jax.lax.map(one, (l, b, s, mu_l, mu_b), batch_size=4096)
+
+
+def deviation(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b, v_los) -> np.ndarray:
+    """How far stars' velocities are from the mean of the nearest component, in its dispersions; shape (N,).
+
+    Where v_los is not measured (NaN), the least that the proper motion allows.
+    """
+    found = _along(galaxy, survey, l, b, s, mu_l, mu_b)
+    mean, sigma, least = (np.asarray(a) for a in found[:3])
+    measured = np.isfinite(v_los)[:, None]
+    along = np.where(measured, (np.nan_to_num(v_los)[:, None] - mean) / sigma, 0.0)
+    return np.min(np.hypot(least, along), axis=1)
+
+
+def v_los_rule(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b, *, rng: np.random.Generator):
+    """Nodes of trapezoidal rules in the v_los of n points: row, v_los (km/s) and ln of the step, each (m,).
+
+    Each rule has a random phase: where f has a cusp, as on radial orbits, errors of many stars average out.
+    """
+    found = _along(galaxy, survey, l, b, s, mu_l, mu_b)
+    mean, sigma, _, bound_low, bound_high = (np.asarray(a) for a in found)
+    low = np.maximum(np.min(mean - _HALF_RANGE * sigma, axis=1), bound_low)
+    high = np.minimum(np.max(mean + _HALF_RANGE * sigma, axis=1), bound_high)
+    # Beyond the reach of every component: the star has next to no likelihood whatever its v_los.
+    outside = low >= high
+    low, high = np.where(outside, bound_low, low), np.where(outside, bound_high, high)
+    count = np.maximum(np.ceil((high - low) / (_STEP * sigma.min(axis=1))), _LEAST_NODES).astype(int)
+    step = (high - low) / count
+    row = np.repeat(np.arange(len(count)), count)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    v_los = (low + step * rng.random(len(low)))[row] + place * step[row]
+    return row, v_los, np.log(step)[row]
