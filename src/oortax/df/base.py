@@ -56,6 +56,11 @@ class AbstractDF(AbstractParametric):
         n_speed, n_eta, n_psi = (round(n * refine) for n in (10, 4, 5))
         return spheroid_rule(v_max, R, z, n_speed=n_speed, n_eta=n_eta, n_psi=n_psi)
 
+    def log_density_scale(self, potential: AbstractPotential, R, z) -> Scalar:
+        """Roughly, ln of the density at (R, z) up to a constant: for laying out nodes. By default r^-3."""
+        del potential
+        return -1.5 * jnp.log(R * R + z * z + 1.0)
+
     def velocity_scale(self, potential: AbstractPotential, R, z) -> VelocityScale:
         """Roughly, mean and dispersions of (v_R, v_phi, v_z) at (R, z), km/s: for laying out nodes.
 

@@ -164,6 +164,17 @@ class BoundQuasiIsothermal(AbstractDF):
         mean = jnp.stack([zero, v_c - drift, zero])
         return VelocityScale(mean, jnp.stack([sigma_R, sigma_phi, sigma_z]))
 
+    def log_density_scale(self, potential: AbstractPotential, R, z) -> Scalar:
+        """Exponential in R, and isothermal in the potential's own z at two thirds of the planar sigma_z^2.
+
+        Two thirds, because nu J_z grows faster than the energy of the vertical motion; and at the radius r,
+        because the orbits high above the centre do not belong to it.
+        """
+        f = self.disc
+        r = jnp.hypot(R, z)
+        lift = potential.Phi_Rz(R, z) - potential.Phi_Rz(R, jnp.zeros_like(R))
+        return -r / f.R_d - 0.75 * lift / (self.circular_orbits.near(r).nu * f.H_d) ** 2
+
     def mass(self) -> Scalar:
         r"""(2 pi)^3 times the integral of f over the actions, both senses of rotation.
 

@@ -4,13 +4,14 @@ What a star's parallax, distance modulus and apparent magnitude leave open is a 
 
     dW = p(parallax | s) p(modulus | s) p(V | s) s^5 dx,
 
-with s^5 dx = s^4 ds, the Jacobian of d^3x d^3v. It does not depend on the potential or on f. The nodes are
-those of the Gauss rule of this measure: n of them integrate dW times any polynomial in x of degree 2n - 1,
-however lopsided dW is, and the distance need not follow from the parallax alone.
+with s^5 dx = s^4 ds, the Jacobian of d^3x d^3v. The nodes are those of the Gauss rule of dW times a rough
+density of the stars (`model.scales`), by which the weights are divided: n of them integrate any polynomial
+in x of degree 2n - 1 times that, however lopsided it is, and the distance need not be the parallax's alone.
 """
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,11 +20,11 @@ from jaxtyping import Float
 
 from oortax.model.catalogue import Catalogue
 from oortax.model.galaxy import Galaxy
-from oortax.model.velocities import deviation
+from oortax.model.scales import RoughDensity, deviation
 from oortax.survey import Survey
 
 # Points of the trapezoidal rule that represents dW, errors to either side, and how far dW falls at its ends.
-_POINTS, _WIDTHS, _DEPTH = 96, 7.0, 32.0
+_POINTS, _WIDTHS, _DEPTH = 64, 7.0, 32.0
 # Errors below this share of ln s are rounded up to it.
 _LEAST_WIDTH = 1e-6
 # Spread of ln s beyond which the data do not tell a distance.
@@ -41,7 +42,7 @@ class DistanceRule(NamedTuple):
     log_w : shape (k, n)
         ln of the weights for dW / p(V | s): the likelihood multiplies by the p(V | s) of its components.
     offset : shape (k, n)
-        (x - mean) / spread of dW: mean 0 and variance 1 by the rule, if n > 1.
+        (x - mean) / spread of the measure: mean 0 and variance 1 by the rule, if n > 1.
     """
 
     star: np.ndarray
@@ -119,18 +120,24 @@ def gauss_rule(
 
 
 def _measure(catalogue: Catalogue, galaxy: Galaxy, survey: Survey):
-    """Points x (N, m) that cover dW of every star, ln dW/dx there, and the function ln p(V | s)."""
+    """Points x (N, m) that cover the measure of every star, ln of it there, and the function of (stars, s)
+    that is divided out: ln p(V | s) plus ln of the rough density.
+    """
     columns = {name: np.asarray(getattr(catalogue, name)) for name in ("l", "b", "V")}
-    magnitude = _log_magnitude(galaxy, survey)
+    low, high = _interval(catalogue, galaxy, survey)
+    R0, z0 = float(survey.sun.R0), float(survey.sun.z0)
+    density = RoughDensity(galaxy, survey, float(np.exp(high.max())) + R0)
 
     def log_p(k, s):
-        where = [np.broadcast_to(columns[name][k][:, None], s.shape) for name in ("l", "b", "V")]
-        l, b, V = (np.ravel(a) for a in where)
-        return np.asarray(magnitude(l, b, np.ravel(s), V)).reshape(s.shape)
+        l, b, V = (np.broadcast_to(columns[name][k][:, None], s.shape) for name in ("l", "b", "V"))
+        flat = [np.ravel(a) for a in (l, b, s, V)]
+        across = s * np.cos(b)
+        R = np.hypot(R0 - across * np.cos(l), across * np.sin(l))
+        magnitudes = np.asarray(_log_magnitude(galaxy, survey, *flat)).reshape(s.shape)
+        return magnitudes + density(R, z0 + s * np.sin(b))
 
     terms = _distance_terms(catalogue, survey)
     everyone = np.arange(len(catalogue))
-    low, high = _interval(catalogue, galaxy, survey)
     unit = np.linspace(0.0, 1.0, _POINTS)
     x = log_W = np.zeros((len(catalogue), _POINTS))
     for _ in range(2):
@@ -146,19 +153,16 @@ def _measure(catalogue: Catalogue, galaxy: Galaxy, survey: Survey):
     return x, log_W, log_p
 
 
-def _log_magnitude(galaxy: Galaxy, survey: Survey):
-    """ln p(V | l, b, s) of all components by their shares, for arrays of one shape (n,)."""
+@eqx.filter_jit
+def _log_magnitude(galaxy: Galaxy, survey: Survey, l, b, s, V):
+    """ln p(V | l, b, s) of all components by their shares, at n points."""
 
-    @jax.jit
-    def given(galaxy, survey, *at):
-        def one(at):
-            terms = [survey.log_magnitude(galaxy.components[name].stars, *at) for name in galaxy.names]
-            return logsumexp(jnp.maximum(jnp.stack(terms) + galaxy.log_weights(), -1e5))
+    def one(at):
+        terms = [survey.log_magnitude(galaxy.components[name].stars, *at) for name in galaxy.names]
+        return logsumexp(jnp.maximum(jnp.stack(terms) + galaxy.log_weights(), -1e5))
 
-        value = jax.lax.map(one, at, batch_size=4096)
-        return jnp.where(value < -5e4, -jnp.inf, value)
-
-    return lambda *at: given(galaxy, survey, *at)
+    value = jax.lax.map(one, (l, b, s, V), batch_size=4096)
+    return jnp.where(value < -5e4, -jnp.inf, value)
 
 
 def _distance_terms(catalogue: Catalogue, survey: Survey) -> list:

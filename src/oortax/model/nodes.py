@@ -16,8 +16,11 @@ from jaxtyping import Array, Float, Int
 from oortax.model.catalogue import Catalogue
 from oortax.model.distances import distance_rules
 from oortax.model.galaxy import Galaxy
-from oortax.model.velocities import v_los_rule
+from oortax.model.scales import v_los_rule
 from oortax.survey import Survey, position
+
+# Volume beyond this many times the distance of the farthest star's farthest node is left out.
+_REACH = 1.2
 
 
 @final
@@ -107,7 +110,7 @@ def make_nodes(
     if nodes_per_star < 1:
         raise ValueError(f"nodes_per_star must be at least 1, not {nodes_per_star}")
     stars = _star_nodes(catalogue, galaxy, survey, nodes_per_star, seed)
-    volume = _volume_nodes(galaxy, survey, refine)
+    volume = _volume_nodes(galaxy, survey, refine, _REACH * float(jnp.max(stars.s)))
     return Nodes(stars, volume, _box(survey, stars, volume))
 
 
@@ -142,9 +145,14 @@ def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, se
     return StarNodes(**(nodes | take | {"star": jnp.asarray(star)}))
 
 
-def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int) -> VolumeNodes:
+def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int, reach: float) -> VolumeNodes:
+    """Nodes of the surveyed volume, as far as `reach` (kpc).
+
+    A limit in apparent magnitude and the bright end of F allow distances at which the density of a disc is
+    nothing; the density grid, whose polynomials cover all nodes, is spared them.
+    """
     edges = [survey.distance_edges(galaxy.components[name].stars) for name in galaxy.names]
-    ends = _distinct(np.concatenate([np.asarray(e) for e in edges]))
+    ends = _distinct(np.minimum(np.concatenate([np.asarray(e) for e in edges]), reach))
     s, w_s = _panels(_divided(ends), 8 * refine)
     b_edges = np.array(survey.edges_b())
     b, w_b = _panels(b_edges, 6 * refine)

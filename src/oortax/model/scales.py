@@ -1,6 +1,6 @@
-"""Where in velocity a star's nodes must lie: the velocities that the components fill at its place.
+"""Where in distance and velocity a star's nodes must lie: what the components fill, roughly.
 
-Only to lay out nodes: the Gaussians of the DFs' `velocity_scale` are rough, and enter no likelihood.
+Only to lay out nodes: the DFs' `log_density_scale` and `velocity_scale` are rough, and enter no likelihood.
 """
 
 from typing import NamedTuple
@@ -9,11 +9,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
+from scipy.interpolate import RectBivariateSpline
 
 from oortax.dynamics import circular_orbits
 from oortax.model.galaxy import Galaxy
-from oortax.potential import circular_velocity
+from oortax.potential import circular_velocity, expand
 from oortax.survey import Survey, phase_space
 
 # Trapezoidal nodes in v_los: steps of 1.2 dispersions are good to 1e-6 for a Gaussian. Near the escape
@@ -22,6 +24,8 @@ _STEP, _HALF_RANGE, _LEAST_NODES = 1.2, 4.6, 8
 # Stars that pass 1000 kpc count as unbound; the speed they need may rise by this factor during a fit, and
 # the nodes reach at least over this share of it.
 _FAR, _MARGIN, _LEAST_SHARE = 1000.0, 1.05, 0.15
+# Points of the table of the rough density along either axis.
+_TABLE = 40
 
 
 class _Along(NamedTuple):
@@ -38,29 +42,61 @@ class _Along(NamedTuple):
 
 @eqx.filter_jit
 def _along(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b) -> _Along:
-    orbits = circular_orbits(galaxy.potential)
+    potential = expand(galaxy.potential)
+    orbits = circular_orbits(potential)
     dfs = [galaxy.components[name].df.bind(orbits) for name in galaxy.names]
-    v_c0 = circular_velocity(galaxy.potential, survey.sun.R0)
-    top = galaxy.potential.Phi(jnp.array([_FAR, 0.0, 0.0]))
+    v_c0 = circular_velocity(potential, survey.sun.R0)
+    top = potential.Phi(jnp.array([_FAR, 0.0, 0.0]))
 
     def one(at):
         x, v = phase_space(survey.sun, v_c0, *at, 0.0)
         along = phase_space(survey.sun, v_c0, *at, 1.0)[1] - v
         R = jnp.hypot(x[0], x[1])
         axes = jnp.array([[x[0], x[1], 0.0], [-x[1], x[0], 0.0], [0.0, 0.0, R]]) / R
-        scales = [f.velocity_scale(galaxy.potential, R, x[2]) for f in dfs]
+        scales = [f.velocity_scale(potential, R, x[2]) for f in dfs]
         mean, sigma = (jnp.stack(parts) for parts in zip(*scales, strict=True))
         start, way = (axes @ v - mean) / sigma, axes @ along / sigma
         precision = jnp.sum(way**2, axis=1)
         centre = -jnp.sum(way * start, axis=1) / precision
         least = jnp.sqrt(jnp.sum((start + centre[:, None] * way) ** 2, axis=1))
-        escape2 = _MARGIN**2 * 2.0 * (top - galaxy.potential.Phi(x))
+        escape2 = _MARGIN**2 * 2.0 * (top - potential.Phi(x))
         nearest = -(along @ v)
         half2 = escape2 - (v @ v - nearest**2)
         half = jnp.sqrt(jnp.maximum(half2, _LEAST_SHARE**2 * escape2))
         return _Along(centre, 1.0 / jnp.sqrt(precision), least, nearest - half, nearest + half)
 
     return jax.lax.map(one, (l, b, s, mu_l, mu_b), batch_size=4096)
+
+
+class RoughDensity:
+    """ln of the density of all components at Galactocentric R, z (kpc, arrays), up to a constant.
+
+    Read from a table: what it is used for needs a smooth function, and not this one.
+    """
+
+    def __init__(self, galaxy: Galaxy, survey: Survey, reach: float):
+        x = np.sinh(np.linspace(0.0, np.arcsinh(reach), _TABLE))
+        R, z = np.meshgrid(np.maximum(x, 1e-3), x, indexing="ij")
+        values = _log_density(galaxy, survey, jnp.asarray(R.ravel()), jnp.asarray(z.ravel()))
+        knots = np.arcsinh(x)
+        self._spline = RectBivariateSpline(knots, knots, np.asarray(values).reshape(R.shape), kx=2, ky=2)
+
+    def __call__(self, R, z) -> np.ndarray:
+        return self._spline.ev(np.arcsinh(R), np.arcsinh(np.abs(z)))
+
+
+@eqx.filter_jit
+def _log_density(galaxy: Galaxy, survey: Survey, R, z):
+    potential = expand(galaxy.potential)
+    orbits = circular_orbits(potential)
+    dfs = [galaxy.components[name].df.bind(orbits) for name in galaxy.names]
+    local = jnp.stack([f.log_density_scale(potential, survey.sun.R0, jnp.full((), 0.5)) for f in dfs])
+
+    def one(at):
+        rough = jnp.stack([f.log_density_scale(potential, *at) for f in dfs])
+        return logsumexp(rough - local + galaxy.log_weights())
+
+    return jax.vmap(one)((R, z))
 
 
 def deviation(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b, v_los) -> np.ndarray:
