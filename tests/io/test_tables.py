@@ -152,6 +152,23 @@ def test_unusable_rows_are_counted_once_under_their_first_reason(tmp_path, stars
     assert report.sentences()[0] == f"stars.csv: {N} rows read, {N - 6} used"
 
 
+def test_distance_moduli_stand_in_for_parallaxes(tmp_path, stars):
+    s = 1.0 / stars.pop("parallax")
+    stars |= {"dm": 5 * np.log10(100 * s), "my_error": np.full(N, 0.1)}
+    del stars["parallax_error"]
+    stars["dm"][3] = np.nan
+    read, report = io.read_catalogue(csv(tmp_path, stars), {"distance_modulus_error": "my_error"})
+    keep = np.arange(N) != 3
+    np.testing.assert_allclose(read["distance_modulus"], stars["dm"][keep], rtol=1e-12)
+    assert (read["distance_modulus_error"] == 0.1).all() and np.isnan(read["parallax"]).all()
+    assert report.excluded == {"parallax and distance_modulus are missing or NaN": 1}
+    # A star may have either.
+    stars["parallax"] = np.where(keep, np.nan, 2.0)
+    assert io.read_catalogue(csv(tmp_path, stars))[1].n_used == N
+    stars["dm"] += 30.0
+    assert "columns.parallax" in message(csv(tmp_path, stars))
+
+
 def test_a_missing_column_is_named_with_the_nearest(tmp_path, stars):
     stars["paralax"] = stars.pop("parallax")
     text = message(csv(tmp_path, stars))

@@ -76,6 +76,9 @@ def test_heliocentric_velocities_invert_the_projection():
     )
     np.testing.assert_allclose(found["z"], s * np.sin(b), rtol=1e-12)
     np.testing.assert_allclose(found["M_V"], 10.0 - 5 * np.log10(100 * s), rtol=1e-12)
+    by_modulus = {name: values for name, values in table.items() if name != "parallax"}
+    by_modulus["distance_modulus"] = 5 * np.log10(100 * s)
+    np.testing.assert_allclose(plots.heliocentric(by_modulus)["v_U"], velocity[:, 0], atol=1e-10)
     negative = plots.heliocentric({"l": l[:1], "b": b[:1], "parallax": np.array([-0.2])})
     assert np.isnan(negative["distance"][0])
     with pytest.raises(ValueError, match="no column 'parallax'"):
