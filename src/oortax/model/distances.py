@@ -9,6 +9,7 @@ density of the stars (`model.scales`), by which the weights are divided: n of th
 in x of degree 2n - 1 times that, however lopsided it is, and the distance need not be the parallax's alone.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -180,7 +181,7 @@ def _distance_terms(catalogue: Catalogue, survey: Survey) -> list:
     return terms
 
 
-def _measured(catalogue: Catalogue, survey: Survey) -> list[tuple[np.ndarray, np.ndarray, object]]:
+def _measured(catalogue: Catalogue, survey: Survey) -> list[tuple[np.ndarray, np.ndarray, Callable]]:
     """Value, error and the model's value as a function of s, of parallax and distance modulus."""
     parallax = np.asarray(catalogue.parallax) - float(survey.errors.parallax_zero_point)
     modulus = np.asarray(catalogue.distance_modulus)

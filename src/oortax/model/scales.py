@@ -49,8 +49,9 @@ def _along(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b) -> _Along:
     top = potential.Phi(jnp.array([_FAR, 0.0, 0.0]))
 
     def one(at):
-        x, v = phase_space(survey.sun, v_c0, *at, 0.0)
-        along = phase_space(survey.sun, v_c0, *at, 1.0)[1] - v
+        l, b, s, mu_l, mu_b = at
+        x, v = phase_space(survey.sun, v_c0, l, b, s, mu_l, mu_b, 0.0)
+        along = phase_space(survey.sun, v_c0, l, b, s, mu_l, mu_b, 1.0)[1] - v
         R = jnp.hypot(x[0], x[1])
         axes = jnp.array([[x[0], x[1], 0.0], [-x[1], x[0], 0.0], [0.0, 0.0, R]]) / R
         scales = [f.velocity_scale(potential, R, x[2]) for f in dfs]

@@ -61,8 +61,9 @@ class Errors(AbstractParametric):
         self.pm = pm
         self.v_los = v_los
         self.v_los_jitter = v_los_jitter
-        self.parallax = 0.0 if parallax is None else parallax
-        self.distance_modulus = 0.0 if distance_modulus is None else distance_modulus
+        unstated: Any = 0.0
+        self.parallax = unstated if parallax is None else parallax
+        self.distance_modulus = unstated if distance_modulus is None else distance_modulus
         self.parallax_zero_point = parallax_zero_point
 
     @property
