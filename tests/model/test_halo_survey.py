@@ -1,4 +1,4 @@
-"""A survey of the whole stellar halo: distance moduli, half the stars without v_los, a density over 50 kpc."""
+"""A survey of the whole stellar halo: distance moduli, half the v_los missing, a density over 50 kpc."""
 
 import dataclasses
 
