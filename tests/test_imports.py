@@ -38,9 +38,9 @@ HEAVY = {
     "matplotlib": ("plots",),
     "arviz": ("inference.diagnose",),
     "corner": ("plots",),
-    "galpy": (),
+    "galpy": ("io.galpy",),
     "agama": (),
-    "gala": (),
+    "gala": ("io.gala",),
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -6,7 +6,10 @@
 gaia_giants.parquet: 45,156 rows read, 45,156 used
 """
 
+from oortax.io.agama import from_agama, to_agama
 from oortax.io.config import Config, load_config, parse_config
+from oortax.io.gala import from_gala, to_gala
+from oortax.io.galpy import from_galpy, to_galpy
 from oortax.io.luminosity import luminosity_function
 from oortax.io.output import atomic, numbered_folder, open_folder, sha256, write_json, write_text
 from oortax.io.problem import Problem, build
@@ -21,6 +24,9 @@ __all__ = [
     "RowReport",
     "atomic",
     "build",
+    "from_agama",
+    "from_gala",
+    "from_galpy",
     "load",
     "load_config",
     "luminosity_function",
@@ -31,6 +37,9 @@ __all__ = [
     "read_table",
     "save",
     "sha256",
+    "to_agama",
+    "to_gala",
+    "to_galpy",
     "write_json",
     "write_text",
 ]

@@ -22,11 +22,13 @@ from oortax.potential.halos import FlattenedNFW
 from oortax.potential.library import POTENTIALS, mw_potential_2014
 from oortax.potential.logarithmic import LogarithmicHalo
 from oortax.potential.milky_way import hunter_2024, mcmillan_2017, piffl_2014
+from oortax.potential.negative import Negative
 from oortax.potential.power_law import PowerLawCutoff
 from oortax.potential.scale_free import ScaleFree, ScaleFreeField
 from oortax.potential.similarity import Scaled, Scaling, rest_radius, scale_to, scaling
 from oortax.potential.spheres import NFW, Hernquist, Isochrone, Plummer
 from oortax.potential.spheroids import Einasto, Spheroid
+from oortax.potential.tabulated import Tabulated, tabulate
 
 __all__ = [
     "ExpansionError",
@@ -54,6 +56,7 @@ __all__ = [
     "Isochrone",
     "LogarithmicHalo",
     "MiyamotoNagai",
+    "Negative",
     "Plummer",
     "PowerLawCutoff",
     "ScaleFree",
@@ -61,6 +64,7 @@ __all__ = [
     "Scaled",
     "Scaling",
     "Sum",
+    "Tabulated",
     "acceleration",
     "circular_velocity",
     "dehnen_binney_1996",
@@ -72,5 +76,6 @@ __all__ = [
     "rest_radius",
     "scale_to",
     "scaling",
+    "tabulate",
     "vertical_force",
 ]

@@ -12,7 +12,7 @@ from oortax.numerics.bspline import surface
 from oortax.params import children
 from oortax.potential.base import AbstractClosedForm, AbstractPotential, soften
 from oortax.potential.expansion.grid import Grid, angular_coordinate, angular_range
-from oortax.potential.expansion.poisson import solve
+from oortax.potential.expansion.poisson import Expansion, solve
 from oortax.types import Scalar
 
 
@@ -46,26 +46,31 @@ class Field(AbstractClosedForm):
         return self.source.rho(R, z)
 
     def Phi_of_squares(self, R2, z2):
-        grid = self.grid
-        R2, z2 = jnp.asarray(R2), jnp.asarray(z2)
-        r2 = soften(R2 + z2)
-        low, high = angular_range()
-        tau = angular_coordinate(z2 / r2, R2 / r2)
-        v = (tau - low) * (grid.n_theta / (high - low))
-        first, last = float(np.log(grid.r_min)), float(np.log(grid.r_max))
-        log_r = 0.5 * jnp.log(r2)
-        inside = jnp.clip(log_r, first, last)
-        u = (inside - first) * ((grid.n_r - 1) / (last - first))
-        Phi = surface(grid.degree, (0, 0), self.table, u, v)
-        # Both continuations vanish, with an exponential of 0, on the grid itself.
-        beyond = log_r - inside
-        power = jnp.where(jnp.abs(self.inner_power) < 1e-4, 1e-4, self.inner_power)
-        factor = jnp.exp(jnp.where(beyond < 0.0, power, -1.0) * beyond)
-        return jnp.where(
-            beyond > 0.0,
-            factor * (Phi + self.outer_slope * beyond),
-            Phi + self.inner_slope / power * (factor - 1.0),
-        )
+        expansion = Expansion(self.table, self.inner_slope, self.inner_power, self.outer_slope)
+        return read(expansion, self.grid, R2, z2)
+
+
+def read(expansion: Expansion, grid: Grid, R2, z2) -> Scalar:
+    """Phi as a function of R^2 and z^2 from its splines on a grid and what continues them."""
+    R2, z2 = jnp.asarray(R2), jnp.asarray(z2)
+    r2 = soften(R2 + z2)
+    low, high = angular_range()
+    tau = angular_coordinate(z2 / r2, R2 / r2)
+    v = (tau - low) * (grid.n_theta / (high - low))
+    first, last = float(np.log(grid.r_min)), float(np.log(grid.r_max))
+    log_r = 0.5 * jnp.log(r2)
+    inside = jnp.clip(log_r, first, last)
+    u = (inside - first) * ((grid.n_r - 1) / (last - first))
+    Phi = surface(grid.degree, (0, 0), expansion.table, u, v)
+    # Both continuations vanish, with an exponential of 0, on the grid itself.
+    beyond = log_r - inside
+    power = jnp.where(jnp.abs(expansion.inner_power) < 1e-4, 1e-4, expansion.inner_power)
+    factor = jnp.exp(jnp.where(beyond < 0.0, power, -1.0) * beyond)
+    return jnp.where(
+        beyond > 0.0,
+        factor * (Phi + expansion.outer_slope * beyond),
+        Phi + expansion.inner_slope / power * (factor - 1.0),
+    )
 
 
 # Compiled by itself, so that calls outside jit do not run the build step by step.
