@@ -61,10 +61,10 @@ def from_agama(
     AbstractPotential
         One section gives one potential, more give a `potential.Sum` under the sections' names. Components of
         negative mass are inside `potential.Negative`. A Spheroid that has a closed form here (NFW,
-        Hernquist, Plummer, a power law with a Gaussian cut-off) becomes that, unless others in the file must be
-        expanded anyway and share their table with it. `type=Multipole density=...` gives the density's own
-        potential, without AGAMA's error of expanding it. Tables become a `potential.Tabulated`; its `error`
-        says what resampling cost.
+        Hernquist, Plummer, a power law with a Gaussian cut-off) becomes that, unless others in the file must
+        be expanded anyway and share their table with it. `type=Multipole density=...` gives the density's
+        own potential, without AGAMA's error of expanding it. Tables become a `potential.Tabulated`, whose
+        `error` says what resampling cost.
 
     Raises
     ------

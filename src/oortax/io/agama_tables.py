@@ -21,41 +21,69 @@ OUTSIDE = np.arange(0, 9, 2)
 
 
 class Spline:
-    """A spline through data at nodes, as a linear map.
+    """A spline through data at nodes, as a linear map from the data.
 
-    With derivatives the data are values and slopes at all nodes, and the spline is a quintic with continuous
-    third derivatives. Without, they are the values and the slope at the first node, and it is a cubic.
+    With slopes the data are values and slopes, and the spline is a quintic with continuous third derivatives;
+    without, it is an ordinary one. Not a knot next to the ends.
     """
 
-    def __init__(self, nodes: np.ndarray, derivatives: bool):
-        self.degree = 5 if derivatives else 3
-        inner = nodes[1:-1]
-        # Not a knot next to the ends, as far as there are no conditions for it; two conditions a node
-        # make the others double.
-        knots = np.sort(np.concatenate([inner, inner[1:-1]])) if derivatives else inner[:-1]
-        ends = [np.full(self.degree + 1, nodes[0]), np.full(self.degree + 1, nodes[-1])]
-        self.knots = np.concatenate([ends[0], knots, ends[1]])
-        self.size = len(self.knots) - self.degree - 1
-        with_slope = nodes if derivatives else nodes[:1]
-        self.inverse = np.linalg.inv(np.concatenate([self._basis(nodes), self._basis(with_slope, 1)]))
+    def __init__(self, nodes: np.ndarray, slopes: bool, degree: int = 5):
+        self.degree = degree
+        # Two conditions a node make the inner knots double.
+        inner = np.sort(np.concatenate([nodes[1:-1], nodes[2:-2]])) if slopes else nodes[3:-3]
+        if not slopes and degree == 3:
+            inner = nodes[2:-2]
+        ends = np.full(degree + 1, nodes[0]), np.full(degree + 1, nodes[-1])
+        self.knots = np.concatenate([ends[0], inner, ends[1]])
+        conditions = [self._basis(nodes)] + ([self._basis(nodes, 1)] if slopes else [])
+        self.inverse = np.linalg.inv(np.concatenate(conditions))
 
     def _basis(self, x: np.ndarray, order: int = 0) -> np.ndarray:
-        unit = BSpline(self.knots, np.eye(self.size), self.degree)
-        return unit(x, nu=order)
+        size = len(self.knots) - self.degree - 1
+        return BSpline(self.knots, np.eye(size), self.degree)(x, nu=order)
 
     def at(self, x: np.ndarray) -> np.ndarray:
         """The matrix from the data (values, then slopes) to the spline's values at x."""
         return self._basis(x) @ self.inverse
 
 
+class EvenSpline:
+    """A `Spline` of an even function of a length, of which the half with x >= 0 is known.
+
+    Its variable is asinh(x/h), with the h that spaces the nodes most evenly; slopes are those in x.
+    """
+
+    def __init__(self, nodes: np.ndarray, slopes: bool, degree: int = 5):
+        scales = np.geomspace(nodes[1], nodes[-1], 60)
+        uneven = [np.std(np.diff(np.arcsinh(nodes / h))) / np.arcsinh(nodes[-1] / h) for h in scales]
+        self.h, self.slopes, self.n = float(scales[np.argmin(uneven)]), slopes, len(nodes)
+        u = np.arcsinh(nodes / self.h)
+        self.spline = Spline(np.concatenate([-u[:0:-1], u]), slopes, degree)
+        self.by_u = np.hypot(nodes, self.h)
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """The matrix from the data at the nodes (values, then slopes) to values at x >= 0."""
+        full = self.spline.at(np.arcsinh(x / self.h))
+        m = 2 * self.n - 1
+        values = self._folded(full[:, :m], 1.0)
+        if not self.slopes:
+            return values
+        return np.concatenate([values, self._folded(full[:, m:], -1.0) * self.by_u], axis=1)
+
+    def _folded(self, columns: np.ndarray, parity: float) -> np.ndarray:
+        folded = columns[:, self.n - 1 :].copy()
+        folded[:, 1:] += parity * columns[:, self.n - 2 :: -1]
+        return folded
+
+
 def read_table(section: Section, length: float, velocity: float, symmetrise: bool) -> Tabulated:
     """The potential of a section with coefficients; units of the file in kpc and km/s."""
     assert section.coefficients is not None
     if section.type == "Multipole":
-        Phi, grid = _multipole(section, length, velocity, symmetrise)
+        Phi, grid, trusted = _multipole(section, length, velocity, symmetrise)
     else:
-        Phi, grid = _cyl_spline(section, length, velocity, symmetrise)
-    found = tabulate(Phi, grid)
+        Phi, grid, trusted = _cyl_spline(section, length, velocity, symmetrise)
+    found = tabulate(Phi, grid, trusted)
     if not found.error < COARSE:
         warnings.warn(
             f"{section.label}: r dPhi/dr of the {section.type} changes by up to {found.error:.1e} on our "
@@ -122,10 +150,12 @@ def _multipole(section: Section, length: float, velocity: float, symmetrise: boo
 
     step = min(0.2, float(np.min(np.diff(np.log(r)))) / 2.0)
     grid = _grid(r[0] / REACH, r[-1] * REACH, step, 6 if l_max == 0 else 48)
-    return potential, grid
+    return potential, grid, (r[0], r[-1])
 
 
 def _grid(r_min: float, r_max: float, step: float, n_theta: int) -> Grid:
+    # Inside r_min angular structure would not fade, so that it is kept small.
+    r_min = min(r_min, Grid().r_min)
     n_r = int(np.clip(np.ceil(np.log(r_max / r_min) / step) + 1, 32, 600))
     return Grid(n_r, n_theta, float(r_min), float(r_max), 5)
 
@@ -264,20 +294,15 @@ def _azimuthal(section: Section) -> tuple[np.ndarray, np.ndarray, dict[str, np.n
     return R, z, blocks, others
 
 
-def _on_rectangle(R, z, Phi, by_R, by_z) -> tuple[Callable, Grid]:
-    """Phi on the rectangle by splines of ln(-Phi) in ln(1 + R/h), ln(1 + z/h); multipoles outside."""
-    scale_R, scale_z = R[1], z[1]
-    u, v = np.log1p(R / scale_R), np.log1p(z / scale_z)
+def _on_rectangle(R, z, Phi, by_R, by_z) -> tuple[Callable, Grid, tuple[float, float]]:
+    """Phi on the rectangle by splines of ln(-Phi), quintic if slopes are given; multipoles outside."""
+    smooth = by_R is not None
+    degree = 5 if smooth else 3
+    along_R, along_z = EvenSpline(R, smooth, degree), EvenSpline(z, smooth, degree)
+    across = EvenSpline(R, False, degree)
     data = np.log(-Phi)
-    quintic = by_R is not None
-    along_R, along_z = Spline(u, quintic), Spline(v, quintic)
-    across = Spline(u, False)
-    zero = np.zeros((1, len(z)))
-    if quintic:
-        data_R = np.concatenate([data, by_R / Phi * (R + scale_R)[:, None]])
-        slopes = np.concatenate([by_z / Phi * (z + scale_z), zero])
-    else:
-        data_R, slopes = np.concatenate([data, zero]), None
+    data_R = np.concatenate([data, by_R / Phi]) if smooth else data
+    slopes = by_z / Phi if smooth else None
     r_edge = np.concatenate([np.hypot(R, z[-1]), np.hypot(R[-1], z)])
     mu_edge = np.concatenate([z[-1] / np.hypot(R, z[-1]), z / np.hypot(R[-1], z)])
     Phi_edge = np.concatenate([Phi[:, -1], Phi[-1]])
@@ -298,12 +323,12 @@ def _on_rectangle(R, z, Phi, by_R, by_z) -> tuple[Callable, Grid]:
         at_R, at_z = r * np.sqrt(1.0 - mu**2), r * mu
         found = outside(r, mu) @ multipoles
         inside = (at_R <= R[-1]) & (at_z <= z[-1])
-        rows_R = np.log1p(at_R[inside] / scale_R)
-        rows_z = along_z.at(np.log1p(at_z[inside] / scale_z))
-        values = along_R.at(rows_R) @ data_R
-        ends = np.zeros((len(values), 1)) if slopes is None else across.at(rows_R) @ slopes
-        found[inside] = -np.exp(np.sum(rows_z * np.concatenate([values, ends], axis=1), axis=1))
+        values = along_R.at(at_R[inside]) @ data_R
+        if slopes is not None:
+            values = np.concatenate([values, across.at(at_R[inside]) @ slopes], axis=1)
+        found[inside] = -np.exp(np.sum(along_z.at(at_z[inside]) * values, axis=1))
         return found.reshape(shape)
 
-    grid = _grid(min(R[1], z[1]) / REACH, REACH * np.hypot(R[-1], z[-1]), 0.1, 48)
-    return potential, grid
+    # Fine, so that the kink at the rectangle's edge is felt near it only.
+    grid = _grid(min(R[1], z[1]) / REACH, REACH * np.hypot(R[-1], z[-1]), 0.05, 48)
+    return potential, grid, (min(R[1], z[1]), 0.5 * min(R[-1], z[-1]))

@@ -20,7 +20,9 @@ SYNONYMS = {
 """AGAMA's other names of some keys, in lower case."""
 
 # Keys that steer how AGAMA expands a density, which we do in our own way.
-EXPANSION = "gridSizeR gridSizez nmax lmax mmax rmin rmax zmin zmax smoothing eta r0 fixOrder symmetry density".split()
+EXPANSION = (
+    "density gridSizeR gridSizez lmax mmax nmax rmin rmax zmin zmax smoothing eta r0 fixOrder symmetry"
+).split()
 MODIFIERS = ("center", "orientation", "rotation", "scale")
 SHAPES = {
     "Disk": "mass surfaceDensity scaleRadius scaleHeight innerCutoffRadius sersicIndex modulationAmplitude",

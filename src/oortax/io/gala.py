@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import astropy.constants
-import astropy.units as u
 import numpy as np
 from scipy.special import gamma as gamma_function
 
@@ -13,7 +11,7 @@ from oortax.constants import G
 from oortax.io.parts import assemble, numbers, parts_of, signed
 from oortax.potential import AbstractPotential
 
-GM_UNIT = u.kpc * (u.km / u.s) ** 2
+GM_UNIT = "kpc km2 / s2"
 
 
 def from_gala(pot: Any) -> AbstractPotential:
@@ -79,7 +77,7 @@ def _check_place(pot: Any) -> None:
         raise ValueError(f"its origin {pot.origin} is not the centre, where ours are")
     if pot.R is not None:
         raise ValueError("it is turned (R=...); ours are axisymmetric about z")
-    if "length" not in pot.units or pot.units["length"].physical_type != "length":
+    if not pot.units["length"].is_equivalent("kpc"):
         raise ValueError("it has no physical units; give it gala.units.galactic")
 
 
@@ -98,14 +96,14 @@ class _Values:
         return float(self.GM) / G
 
     def length(self, name: str) -> float:
-        return float(self.parameters[name].to_value(u.kpc))
+        return float(self.parameters[name].to_value("kpc"))
 
     def speed(self, name: str) -> float:
-        return float(self.parameters[name].to_value(u.km / u.s))
+        return float(self.parameters[name].to_value("km / s"))
 
     def number(self, name: str) -> float:
         value = self.parameters[name]
-        return float(u.Quantity(value).to_value(u.dimensionless_unscaled))
+        return float(value.to_value("") if hasattr(value, "to_value") else value)
 
 
 def _miyamoto_nagai(v: _Values) -> AbstractPotential:
@@ -185,9 +183,12 @@ def to_gala(pot: AbstractPotential) -> Any:
 
 def _counterpart(part: AbstractPotential, sign: float) -> tuple[str, dict[str, Any]] | None:
     """gala's class and arguments; its G is astropy's."""
+    import astropy.constants
+    import astropy.units as u
+
     v = numbers(part)
     # The mass that has the same GM with gala's G.
-    unit = sign * G / astropy.constants.G.to_value(GM_UNIT / u.Msun) * u.Msun
+    unit = sign * G / astropy.constants.G.to_value(f"{GM_UNIT} / Msun") * u.Msun
     kpc = u.kpc
     match part:
         case potential.MiyamotoNagai():

@@ -250,8 +250,8 @@ def to_galpy(pot: AbstractPotential, ro: float = 8.0, vo: float = 220.0) -> Any:
     ----------
     pot : AbstractPotential
         With a counterpart in galpy: Isochrone, Plummer, Hernquist, NFW, FlattenedNFW, PowerLawCutoff,
-        MiyamotoNagai, LogarithmicHalo, ExponentialDisc without a hole, spherical Einasto, and Spheroid with
-        alpha = 1 and no cut-off.
+        MiyamotoNagai, LogarithmicHalo, ExponentialDisc without a hole, spherical Einasto, and Spheroid
+        without a cut-off if alpha = 1 or if (gamma, beta, alpha) = (0, 4, 2).
     ro, vo : float
         Units of length (kpc) and velocity (km/s) to set it up with; its outputs are then physical.
 
@@ -310,7 +310,14 @@ def _counterpart(part: AbstractPotential, u: _Scales) -> tuple[str, float, dict[
             if v["q"] == 1.0:
                 return "TwoPowerSphericalPotential", _scale_mass(v) / u.mass, shape
             return "TwoPowerTriaxialPotential", _scale_mass(v) / u.mass, shape | {"b": 1.0, "c": v["q"]}
+        case potential.Spheroid() if _slopes(v) == (0.0, 4.0, 2.0) and "r_cut" not in v:
+            M = 0.25 * np.pi * v["q"] * _scale_mass(v)
+            return "PerfectEllipsoidPotential", M / u.mass, {"a": v["r_s"] / u.ro, "b": 1.0, "c": v["q"]}
     return None
+
+
+def _slopes(v: dict[str, float]) -> tuple[float, float, float]:
+    return v["gamma"], v["beta"], v["alpha"]
 
 
 def _scale_mass(v: dict[str, float]) -> float:

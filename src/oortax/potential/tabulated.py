@@ -30,8 +30,8 @@ class Tabulated(AbstractClosedForm):
     monopole goes on as (a + b ln r)/r, within r_min as a power of r. The density follows from Poisson's
     equation. Made by `tabulate`; `oortax.io.from_agama` reads files.
 
-    `error` is the largest difference of r dPhi/dr from what was tabulated, relative to the same of the
-    monopole, between the nodes and away from the ends: what resampling costs.
+    `error` is the largest difference of r dPhi/dr from what was tabulated, relative to that of the monopole,
+    between the nodes: what resampling costs.
     """
 
     amplitude: Scalar = param(constraints.positive, "", "potential in units of the tabulated one")
@@ -54,7 +54,11 @@ class Tabulated(AbstractClosedForm):
         return self.amplitude * read(expansion, self.grid, R2, z2)
 
 
-def tabulate(Phi: Callable[[np.ndarray, np.ndarray], np.ndarray], grid: Grid | None = None) -> Tabulated:
+def tabulate(
+    Phi: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    grid: Grid | None = None,
+    trusted: tuple[float, float] = (0.0, np.inf),
+) -> Tabulated:
     """Tabulate an axisymmetric potential, even in z, that NumPy can evaluate.
 
     Parameters
@@ -63,6 +67,8 @@ def tabulate(Phi: Callable[[np.ndarray, np.ndarray], np.ndarray], grid: Grid | N
         (km/s)^2, of arrays of radii r (kpc) and of sin(latitude) = z/r in [0, 1], of one shape.
     grid : Grid, optional
         Of degree 5. Beyond r_max the potential should be that of a monopole, within r_min too.
+    trusted : (float, float)
+        Radii (kpc) between which the `error` is looked for; Phi beyond may be an extrapolation.
 
     >>> from oortax import potential
     >>> pot = tabulate(lambda r, mu: -4.3e4 / np.sqrt(1.0 + r**2))
@@ -79,7 +85,8 @@ def tabulate(Phi: Callable[[np.ndarray, np.ndarray], np.ndarray], grid: Grid | N
     if not np.all(np.isfinite(values)):
         at = tuple(np.argwhere(~np.isfinite(values))[0])
         raise ValueError(
-            f"tabulate: Phi is {values[at]} at r = {np.exp(log_r[at[0]]):.3g} kpc, z/r = {angular.mu[at[1]]:.3g}"
+            f"tabulate: Phi is {values[at]} at r = {np.exp(log_r[at[0]]):.3g} kpc, "
+            f"z/r = {angular.mu[at[1]]:.3g}"
         )
     splines = interpolation_matrix(grid.n_r, DEGREE) @ (values @ angular.project)
     table = splines @ angular.coefficients
@@ -97,7 +104,7 @@ def tabulate(Phi: Callable[[np.ndarray, np.ndarray], np.ndarray], grid: Grid | N
         outer_slope=as_array(float(outer)),
         r_min=float(grid.r_min),
         r_max=float(grid.r_max),
-        error=_error(Phi, table, grid),
+        error=_error(Phi, table, grid, trusted),
     )
 
 
@@ -111,10 +118,13 @@ def _design(u: np.ndarray, size: int, order: int = 0) -> np.ndarray:
     return full
 
 
-def _error(Phi: Callable, table: np.ndarray, grid: Grid) -> float:
+def _error(Phi: Callable, table: np.ndarray, grid: Grid, trusted: tuple[float, float]) -> float:
     """How far r dPhi/dr of the splines is from that of Phi in the middle of the cells (see `Tabulated`)."""
     u = np.arange(3.5, grid.n_r - 4.0)
     r = np.exp(np.log(grid.r_min) + u * grid.step)
+    u, r = (a[(r >= trusted[0]) & (r <= trusted[1])] for a in (u, r))
+    if not u.size:
+        raise ValueError(f"tabulate(trusted={trusted}): no node of the grid lies between these radii")
     mu = np.sin(np.concatenate([[0.0], np.geomspace(2e-3, 1.5, 40)]))
     low, high = angular_range()
     tau = angular_coordinate(mu**2, 1.0 - mu**2, np, 0.0)
