@@ -45,6 +45,12 @@ CASES = {
     "spherical limit": potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=1.0),
     "logarithmic cusp": potential.PowerLawCutoff(rho_0=4e8, alpha=2.0, r_c=1.9),
 }
+CASES["Tabulated"] = potential.tabulate(lambda r, mu: -3e4 / np.sqrt(1.0 + 0.1 * r**2 * (1.0 + 0.3 * mu**2)))
+CASES["negative part"] = potential.Sum(
+    inner=potential.MiyamotoNagai(M=7.9e9, a=1.53, b=0.21),
+    hole=potential.Negative(potential.MiyamotoNagai(M=2.756e11, a=6.78, b=0.21)),
+    outer=potential.MiyamotoNagai(M=3.206e11, a=5.89, b=0.21),
+)
 # (x, y, z) from the bulge to the halo, off every symmetry plane.
 POINTS = jnp.array(
     [

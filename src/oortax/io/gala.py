@@ -188,7 +188,7 @@ def _counterpart(part: AbstractPotential, sign: float) -> tuple[str, dict[str, A
 
     v = numbers(part)
     # The mass that has the same GM with gala's G.
-    unit = sign * G / astropy.constants.G.to_value(f"{GM_UNIT} / Msun") * u.Msun
+    unit = sign * G / astropy.constants.G.to_value("kpc km2 / (Msun s2)") * u.Msun
     kpc = u.kpc
     match part:
         case potential.MiyamotoNagai():
