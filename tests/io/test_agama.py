@@ -179,7 +179,7 @@ MASSES = [
 @pytest.mark.parametrize("keys", MASSES, ids=lambda keys: f"{keys['type']}-{len(keys)}")
 def test_masses(keys):
     pot = io.from_agama(keys)
-    # GM/r^2 far away; of the slowest to converge (Dehnen's sphere) 2.5 a/r = 3e-4 of the mass lies further out.
+    # GM/r^2 far away; of the slowest to converge, Dehnen's sphere, 2.5 a/r = 3e-4 of the mass lies outside.
     r = 3e3
     found = -float(potential.acceleration(potential.expand(pot), jnp.array([r, 0.0, 0.0]))[0]) * r**2 / G
     assert abs(found / keys["mass"] - 1.0) < 4e-4
