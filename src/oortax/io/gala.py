@@ -175,7 +175,7 @@ def to_gala(pot: AbstractPotential) -> Any:
         built[name] = getattr(gala.potential, kind)(**arguments, units=galactic)
     if not isinstance(pot, potential.Sum):
         return built[""]
-    composite = gala.potential.CCompositePotential()
+    composite = gala.potential.CCompositePotential()  # pyright: ignore[reportAttributeAccessIssue]
     for name, part in built.items():
         composite[name.replace(".", "_")] = part
     return composite
@@ -188,7 +188,7 @@ def _counterpart(part: AbstractPotential, sign: float) -> tuple[str, dict[str, A
 
     v = numbers(part)
     # The mass that has the same GM with gala's G.
-    unit = sign * G / astropy.constants.G.to_value("kpc km2 / (Msun s2)") * u.Msun
+    unit = sign * G / astropy.constants.G.to_value("kpc km2 / (Msun s2)") * u.Msun  # pyright: ignore[reportAttributeAccessIssue]
     kpc = u.kpc
     match part:
         case potential.MiyamotoNagai():

@@ -34,7 +34,6 @@ class Tabulated(AbstractClosedForm):
     between the nodes: what resampling costs.
     """
 
-    amplitude: Scalar = param(constraints.positive, "", "potential in units of the tabulated one")
     table: Float[Array, "m n"]
     inner_slope: Float[Array, ""]
     inner_power: Float[Array, ""]
@@ -42,6 +41,7 @@ class Tabulated(AbstractClosedForm):
     r_min: float = eqx.field(static=True)
     r_max: float = eqx.field(static=True)
     error: float = eqx.field(static=True)
+    amplitude: Scalar = param(constraints.positive, "", "potential in units of the tabulated one")
 
     @property
     def grid(self) -> Grid:
@@ -99,9 +99,9 @@ def tabulate(
     return Tabulated(
         amplitude=1.0,  # type: ignore[arg-type]
         table=as_array(jnp.asarray(table)),
-        inner_slope=as_array(float(slope[0])),
-        inner_power=as_array(float(power)),
-        outer_slope=as_array(float(outer)),
+        inner_slope=jnp.asarray(float(slope[0])),
+        inner_power=jnp.asarray(float(power)),
+        outer_slope=jnp.asarray(float(outer)),
         r_min=float(grid.r_min),
         r_max=float(grid.r_max),
         error=_error(Phi, table, grid, trusted),

@@ -33,13 +33,13 @@ class Field(AbstractClosedForm):
     inner_slope: Float[Array, ""]
     inner_power: Float[Array, ""]
     outer_slope: Float[Array, ""]
-    source: AbstractPotential = children()
     grid: Grid = eqx.field(static=True)
+    source: AbstractPotential = children()
 
     @classmethod
     def of(cls, source: AbstractPotential, grid: Grid) -> "Field":
         """The field of a source with a density `rho(R, z)`."""
-        return cls(*_solve(source, grid), source, grid)
+        return cls(*_solve(source, grid), grid, source)
 
     def rho(self, R, z) -> Scalar:
         """The source's density (Msun/kpc^3)."""
