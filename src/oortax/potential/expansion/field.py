@@ -39,7 +39,7 @@ class Field(AbstractClosedForm):
     @classmethod
     def of(cls, source: AbstractPotential, grid: Grid) -> "Field":
         """The field of a source with a density `rho(R, z)`."""
-        return cls(*_solve(source, grid), grid, source)
+        return cls(**_solve(source, grid)._asdict(), grid=grid, source=source)
 
     def rho(self, R, z) -> Scalar:
         """The source's density (Msun/kpc^3)."""
