@@ -122,6 +122,12 @@ def test_masses_far_away():
         np.testing.assert_allclose(-force * 3e4**2 / G, mass, rtol=1e-4)
 
 
+def test_a_density_without_parameters():
+    pot = potential.FromDensity(lambda R, z: 1e8 * (1.0 + R * R + z * z) ** -2.5)
+    exact = potential.Plummer(M=1e8 * 4.0 * np.pi / 3.0, b=1.0)
+    np.testing.assert_allclose(pot.Phi_Rz(2.0, 1.0), exact.Phi_Rz(2.0, 1.0), rtol=1e-6)
+
+
 def test_a_sum_is_one_table():
     pot = potential.Sum(
         disc=potential.ExponentialDisc(Sigma_0=8e8, R_d=2.6, z_d=0.3),

@@ -161,8 +161,8 @@ def to_gala(pot: AbstractPotential) -> Any:
 
     Raises ValueError naming the part that has none, and ModuleNotFoundError without gala.
     """
-    import gala.potential
-    from gala.units import galactic
+    import gala.potential  # pyright: ignore[reportMissingImports]
+    from gala.units import galactic  # pyright: ignore[reportMissingImports]
 
     built = {}
     for name, part, sign in parts_of(pot):

@@ -260,7 +260,7 @@ def to_galpy(pot: AbstractPotential, ro: float = 8.0, vo: float = 220.0) -> Any:
     ValueError
         Naming the part that galpy has no counterpart of; ModuleNotFoundError without galpy.
     """
-    import galpy.potential
+    import galpy.potential  # pyright: ignore[reportMissingImports]
 
     scales = _Scales(float(ro), float(vo))
     built = []

@@ -20,8 +20,8 @@ from oortax.types import Scalar
 class Field(AbstractClosedForm):
     """The potential of a density, tabulated: what `potential.expand` returns.
 
-    Phi is one tensor-product spline in (ln r, tau(latitude)), twice continuously differentiable, whatever
-    the number of the density's components. It belongs to the parameters it was built from: build it inside
+    Phi is one tensor-product spline in (ln r, tau(latitude)) whatever the number of the density's components,
+    four times continuously differentiable (twice if the grid's splines are cubic). It belongs to the parameters it was built from: build it inside
     jit, where they may move, and differentiate through it.
 
     The density `rho` is that of the source and exact; the Laplacian of Phi differs from it by the
@@ -77,5 +77,5 @@ def read(expansion: Expansion, grid: Grid, R2, z2) -> Scalar:
 @eqx.filter_jit
 def _solve(source: AbstractPotential, grid: Grid):
     # Single precision would lose the digits of the sums over panels; only their result is cast.
-    dtype = jnp.result_type(*jax.tree.leaves(source))
+    dtype = jnp.result_type(*(jax.tree.leaves(source) or [float]))
     return jax.tree.map(lambda a: a.astype(dtype), solve(source.rho, grid))
