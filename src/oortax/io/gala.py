@@ -1,6 +1,7 @@
 """Potentials from and to gala (Price-Whelan 2017, JOSS 2, 388)."""
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -161,8 +162,8 @@ def to_gala(pot: AbstractPotential) -> Any:
 
     Raises ValueError naming the part that has none, and ModuleNotFoundError without gala.
     """
-    import gala.potential  # pyright: ignore[reportMissingImports]
-    from gala.units import galactic  # pyright: ignore[reportMissingImports]
+    # By name, so that type checks pass where gala is not installed.
+    theirs, galactic = import_module("gala.potential"), import_module("gala.units").galactic
 
     built = {}
     for name, part, sign in parts_of(pot):
@@ -172,10 +173,10 @@ def to_gala(pot: AbstractPotential) -> Any:
                 f"to_gala: {f'{name} = ' if name else ''}{type(part).__name__} has no counterpart in gala"
             )
         kind, arguments = known
-        built[name] = getattr(gala.potential, kind)(**arguments, units=galactic)
+        built[name] = getattr(theirs, kind)(**arguments, units=galactic)
     if not isinstance(pot, potential.Sum):
         return built[""]
-    composite = gala.potential.CCompositePotential()  # pyright: ignore[reportAttributeAccessIssue]
+    composite = theirs.CCompositePotential()
     for name, part in built.items():
         composite[name.replace(".", "_")] = part
     return composite
@@ -183,12 +184,13 @@ def to_gala(pot: AbstractPotential) -> Any:
 
 def _counterpart(part: AbstractPotential, sign: float) -> tuple[str, dict[str, Any]] | None:
     """gala's class and arguments; its G is astropy's."""
-    import astropy.constants
+    from astropy import constants
     import astropy.units as u
 
     v = numbers(part)
     # The mass that has the same GM with gala's G.
-    unit = sign * G / astropy.constants.G.to_value("kpc km2 / (Msun s2)") * u.Msun  # pyright: ignore[reportAttributeAccessIssue]
+    other = constants.G.to_value("kpc km2 / (Msun s2)")  # type: ignore[attr-defined]
+    unit = sign * G / other * u.Msun
     kpc = u.kpc
     match part:
         case potential.MiyamotoNagai():

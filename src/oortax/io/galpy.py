@@ -1,6 +1,7 @@
 """Potentials from and to galpy (Bovy 2015, ApJS 216, 29)."""
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -260,7 +261,8 @@ def to_galpy(pot: AbstractPotential, ro: float = 8.0, vo: float = 220.0) -> Any:
     ValueError
         Naming the part that galpy has no counterpart of; ModuleNotFoundError without galpy.
     """
-    import galpy.potential  # pyright: ignore[reportMissingImports]
+    # By name, so that type checks pass where galpy is not installed.
+    theirs = import_module("galpy.potential")
 
     scales = _Scales(float(ro), float(vo))
     built = []
@@ -272,7 +274,7 @@ def to_galpy(pot: AbstractPotential, ro: float = 8.0, vo: float = 220.0) -> Any:
                 f"with these parameters: {numbers(part)}"
             )
         kind, amp, shape = known
-        built.append(getattr(galpy.potential, kind)(amp=sign * amp, **shape, ro=ro, vo=vo))
+        built.append(getattr(theirs, kind)(amp=sign * amp, **shape, ro=ro, vo=vo))
     return built if isinstance(pot, potential.Sum) else built[0]
 
 

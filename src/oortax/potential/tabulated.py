@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from oortax.numerics.bspline import interpolation_matrix, pieces
-from oortax.params import as_array, param
+from oortax.params import param
 from oortax.potential.base import AbstractClosedForm
 from oortax.potential.expansion.field import read
 from oortax.potential.expansion.grid import Grid, angular_coordinate, angular_range
@@ -41,7 +41,9 @@ class Tabulated(AbstractClosedForm):
     r_min: float = eqx.field(static=True)
     r_max: float = eqx.field(static=True)
     error: float = eqx.field(static=True)
-    amplitude: Scalar = param(constraints.positive, "", "potential in units of the tabulated one")
+    amplitude: Scalar = param(
+        constraints.positive, "", "potential in units of the tabulated one", default=1.0
+    )
 
     @property
     def grid(self) -> Grid:
@@ -97,11 +99,10 @@ def tabulate(
     ends = np.array([0.0, grid.n_r - 1.0])
     outer = (_design(ends, len(monopole)) + _design(ends, len(monopole), 1) / grid.step)[1] @ monopole
     return Tabulated(
-        amplitude=1.0,  # type: ignore[arg-type]
-        table=as_array(jnp.asarray(table)),
-        inner_slope=jnp.asarray(float(slope[0])),
-        inner_power=jnp.asarray(float(power)),
-        outer_slope=jnp.asarray(float(outer)),
+        table=jnp.asarray(table, dtype=float),
+        inner_slope=jnp.asarray(slope[0], dtype=float),
+        inner_power=jnp.asarray(power, dtype=float),
+        outer_slope=jnp.asarray(outer, dtype=float),
         r_min=float(grid.r_min),
         r_max=float(grid.r_max),
         error=_error(Phi, table, grid, trusted),
