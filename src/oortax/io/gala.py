@@ -184,8 +184,8 @@ def to_gala(pot: AbstractPotential) -> Any:
 
 def _counterpart(part: AbstractPotential, sign: float) -> tuple[str, dict[str, Any]] | None:
     """gala's class and arguments; its G is astropy's."""
-    from astropy import constants
     import astropy.units as u
+    from astropy import constants
 
     v = numbers(part)
     # The mass that has the same GM with gala's G.
