@@ -21,8 +21,8 @@ class Field(AbstractClosedForm):
     """The potential of a density, tabulated: what `potential.expand` returns.
 
     Phi is one tensor-product spline in (ln r, tau(latitude)) whatever the number of the density's components,
-    four times continuously differentiable (twice if the grid's splines are cubic). It belongs to the parameters
-    it was built from: build it inside jit, where they may move, and differentiate through it.
+    four times continuously differentiable (twice if the grid's splines are cubic). It belongs to the
+    parameters it was built from: build it inside jit, where they may move, and differentiate through it.
 
     The density `rho` is that of the source and exact; the Laplacian of Phi differs from it by the
     expansion's error (`potential.expansion_error`). Beyond r_max the monopole goes on as (a + b ln r)/r,
