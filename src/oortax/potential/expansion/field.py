@@ -59,7 +59,8 @@ def read(expansion: Expansion, grid: Grid, R2, z2) -> Scalar:
     v = (tau - low) * (grid.n_theta / (high - low))
     first, last = float(np.log(grid.r_min)), float(np.log(grid.r_max))
     log_r = 0.5 * jnp.log(r2)
-    inside = jnp.clip(log_r, first, last)
+    # Not `clip`, whose derivative at the ends themselves is a half.
+    inside = jnp.where(log_r < first, first, jnp.where(log_r > last, last, log_r))
     u = (inside - first) * ((grid.n_r - 1) / (last - first))
     Phi = surface(grid.degree, (0, 0), expansion.table, u, v)
     # Both continuations vanish, with an exponential of 0, on the grid itself.
