@@ -96,7 +96,7 @@ def solve(rho: Callable[[Scalar, Scalar], Scalar], grid: Grid) -> Expansion:
 def _power(first, last, nodes, empty: float):
     """The power of r that the monopole of r^2 rho follows between two nodes; `empty` where there is none."""
     known = (first > 0.0) & (last > 0.0)
-    # Not the logarithm of the ratio, whose derivative divides by the square of what may be as small as 1e-300.
+    # Not the logarithm of the ratio: its derivative divides by the square of what may be as small as 1e-300.
     log_ratio = jnp.log(jnp.where(known, last, 1.0)) - jnp.log(jnp.where(known, first, 1.0))
     return jnp.where(known, log_ratio / float(nodes[-1] - nodes[0]), empty)
 
