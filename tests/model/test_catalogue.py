@@ -41,5 +41,8 @@ def test_errors_that_are_negative_or_missing_are_named(name, bad):
 def test_errors_of_parallax():
     with pytest.raises(ValueError, match=r"column parallax_error is negative .* in 2 rows \(first 0\)"):
         catalogue(parallax_error=[-0.02, 0.03, -1.0])
-    with pytest.raises(ValueError, match=r"column parallax_error is not finite in 1 rows \(first 1\); drop"):
+    with pytest.raises(
+        ValueError,
+        match=r"column parallax_error is negative or not finite in 1 rows \(first 1\); give an error",
+    ):
         catalogue(parallax_error=[0.02, np.nan, 0.03])

@@ -10,7 +10,7 @@ from oortax.df.moments import log_density
 from oortax.model.density import density_grid, velocity_nodes
 from oortax.model.nodes import Box
 
-BOX = Box(7.2, 9.2, 1.0)
+BOX = Box(7.2, 9.2, 1.0, 7.2, 9.3, 0.7, 1.0)
 POT = potential.mw_potential_2014()
 
 

@@ -178,7 +178,7 @@ def _disk(entry: Section, units: _Units) -> AbstractPotential:
     if "surfaceDensity" not in entry.values:
         Sigma_0 = _mass(entry, units) / disc_area(R_d, hole)
     kind = potential.ExponentialDisc if height > 0.0 else potential.Sech2Disc
-    return signed(kind, "Sigma_0", Sigma_0, R_d=R_d, z_d=abs(height), R_hole=hole)
+    return signed(kind, "Sigma_0", Sigma_0, R_d=R_d, z_d=abs(height), R_hole=hole or None)
 
 
 def disc_area(R_d: float, R_hole: float = 0.0) -> float:
@@ -394,7 +394,7 @@ def _keys(part: AbstractPotential, sign: float) -> dict[str, Any] | None:
         case potential.ExponentialDisc() | potential.Sech2Disc():
             height = v["z_d"] if isinstance(part, potential.ExponentialDisc) else -v["z_d"]
             disc = {"type": "Disk", "surfaceDensity": sign * v["Sigma_0"], "scaleRadius": v["R_d"]}
-            return disc | {"scaleHeight": height, "innerCutoffRadius": v["R_hole"] or None}
+            return disc | {"scaleHeight": height, "innerCutoffRadius": v.get("R_hole") or None}
         case potential.FlattenedNFW():
             return _spheroid_keys(sign * v["rho_s"], v["r_s"], 1.0, 3.0, q=v["q"])
         case potential.PowerLawCutoff():

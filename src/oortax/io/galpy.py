@@ -300,7 +300,7 @@ def _counterpart(part: AbstractPotential, u: _Scales) -> tuple[str, float, dict[
             return "PowerSphericalPotentialwCutoff", v["rho_0"] / u.density, shape
         case potential.LogarithmicHalo():
             return "LogarithmicHaloPotential", (v["v_0"] / u.vo) ** 2, {"core": v["r_c"] / u.ro, "q": v["q"]}
-        case potential.ExponentialDisc() if v["R_hole"] == 0.0:
+        case potential.ExponentialDisc() if not v.get("R_hole"):
             amp = v["Sigma_0"] / (2.0 * v["z_d"]) / u.density
             return "DoubleExponentialDiskPotential", amp, {"hr": v["R_d"] / u.ro, "hz": v["z_d"] / u.ro}
         case potential.Einasto() if v["q"] == 1.0:

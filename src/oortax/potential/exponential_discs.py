@@ -22,7 +22,7 @@ class ExponentialDisc(AbstractDensity):
     >>> disc = ExponentialDisc(Sigma_0=8e8, R_d=2.6, z_d=0.3)
     >>> from oortax import potential
     >>> round(float(potential.circular_velocity(disc, 8.0)), 1)
-    139.4
+    137.9
     """
 
     Sigma_0: Scalar = param(constraints.positive, "Msun/kpc^2", "central surface density, without the hole")
