@@ -59,12 +59,13 @@ def param(support, unit: str = "", doc: str = "", *, optional: bool = False, **k
     return eqx.field(converter=as_array, metadata=metadata, **kwargs)
 
 
-def children(**declared) -> Any:
+def children(*, support=None, unit: str = "", doc: str = "", **kwargs) -> Any:
     """Declare a field whose entries appear in paths as if they were the module's own.
 
     With `support`, `unit` and `doc`, the entries of a mapping are parameters themselves.
     """
-    return eqx.field(metadata={"transparent": True, "optional": False, **declared})
+    declared = {} if support is None else {"support": support, "unit": unit, "doc": doc, "optional": False}
+    return eqx.field(metadata={"transparent": True, **declared}, **kwargs)
 
 
 class AbstractParametric(eqx.Module):

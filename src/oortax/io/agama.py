@@ -202,7 +202,7 @@ def _spheroid(entry: Section, units: _Units) -> AbstractPotential:
     }
     r_cut, xi = entry.number("outerCutoffRadius", np.inf) * units.length, entry.number("cutoffStrength", 2.0)
     if np.isfinite(r_cut) and r_cut > 0.0:
-        shape |= {"r_cut": r_cut, "xi": xi}
+        shape |= {"r_cut": r_cut} | ({} if xi == 2.0 else {"xi": xi})
     if "densityNorm" in entry.values and "mass" in entry.values:
         raise ValueError("mass and densityNorm exclude each other; give one")
     if "densityNorm" in entry.values:
@@ -318,7 +318,7 @@ def _closed(part: AbstractPotential) -> AbstractPotential:
     slopes, round_ = (v["gamma"], v["beta"], v["alpha"]), v["q"] == 1.0
     rho_s, r_s = part.rho_s, part.r_s
     if "r_cut" in v:
-        if round_ and v["gamma"] == v["beta"] and v["xi"] == 2.0:
+        if round_ and v["gamma"] == v["beta"] and v.get("xi", 2.0) == 2.0:
             return potential.PowerLawCutoff(rho_s, part.gamma, part.r_cut, r_s)  # type: ignore[arg-type]
         return part
     if slopes == (1.0, 3.0, 1.0):
@@ -402,7 +402,9 @@ def _keys(part: AbstractPotential, sign: float) -> dict[str, Any] | None:
             return keys | {"outerCutoffRadius": v["r_c"], "cutoffStrength": 2.0}
         case potential.Spheroid():
             keys = _spheroid_keys(sign * v["rho_s"], v["r_s"], v["gamma"], v["beta"], v["alpha"], v["q"])
-            cut = {"outerCutoffRadius": v["r_cut"], "cutoffStrength": v["xi"]} if "r_cut" in v else {}
+            cut = (
+                {"outerCutoffRadius": v["r_cut"], "cutoffStrength": v.get("xi", 2.0)} if "r_cut" in v else {}
+            )
             return keys | cut
         case potential.Einasto():
             n = 1.0 / v["alpha"]
