@@ -72,5 +72,5 @@ def numbers(part: AbstractPotential) -> dict[str, float]:
 
     try:
         return {name: float(np.asarray(p.value)) for name, p in parameters(part).items()}
-    except Exception as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{type(part).__name__}: its parameters must be concrete numbers") from error

@@ -185,7 +185,7 @@ def _measured(catalogue: Catalogue, survey: Survey) -> list[tuple[np.ndarray, np
     """Value, error and the model's value as a function of s, of parallax and distance modulus."""
     parallax = np.asarray(catalogue.parallax) - float(survey.errors.parallax_zero_point)
     modulus = np.asarray(catalogue.distance_modulus)
-    least = _LEAST_WIDTH * np.abs(np.nan_to_num(parallax))
+    least = _LEAST_WIDTH * np.where(np.isfinite(parallax), np.abs(parallax), 0.0)
     return [
         (parallax, np.maximum(np.asarray(catalogue.parallax_error), least), lambda s: 1.0 / s),
         (

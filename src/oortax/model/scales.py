@@ -108,7 +108,7 @@ def deviation(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b, v_los) -> np.
     found = _along(galaxy, survey, l, b, s, mu_l, mu_b)
     mean, sigma, least = (np.asarray(a) for a in found[:3])
     measured = np.isfinite(v_los)[:, None]
-    along = np.where(measured, (np.nan_to_num(v_los)[:, None] - mean) / sigma, 0.0)
+    along = np.where(measured, (v_los[:, None] - mean) / sigma, 0.0)
     return np.min(np.hypot(least, along), axis=1)
 
 
