@@ -57,7 +57,7 @@ def assemble(parts: Iterable[tuple[str, AbstractPotential]]) -> AbstractPotentia
     return Sum(**named)
 
 
-def signed(kind, amplitude: str, value: float, **shape: float) -> AbstractPotential:
+def signed(kind, amplitude: str, value: float, **shape: float | None) -> AbstractPotential:
     """A potential of the given kind, or minus one where its amplitude is negative."""
     part = kind(**{amplitude: abs(value)}, **shape)
     return Negative(part) if value < 0.0 else part
