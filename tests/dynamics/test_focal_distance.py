@@ -1,13 +1,16 @@
 """Delta^2(E, L_z): smoothness, derivatives, positivity, and the value in a Staeckel potential."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from oortax import params, potential
+from oortax.dynamics import StaeckelFudge
 from oortax.dynamics.circular import ring
 from oortax.dynamics.delta import focal_distance, local_focal_distance2
+from oortax.results import Result
 
 POT = potential.mw_potential_2014()
 # Flat rotation curves make energies of -1.5e5 to -2e4 (km/s)^2 the disc and the halo.
@@ -56,3 +59,21 @@ def test_spherical_potentials_have_none():
     orbit = ring(sphere, jnp.array(5.0))
     E = orbit.Phi + 2.5 * orbit.Phi_R
     assert 0.0 < focal_distance(sphere)(E, 100.0) < 1e-2 * 25.0
+
+
+def test_positive_beyond_a_thin_disc():
+    """Where Delta^2 turns from 23 to -69 kpc^2 between two knots, and polynomials through it overshoot."""
+    pot = potential.Sum(
+        bulge=potential.Hernquist(M=1e10, a=0.5),
+        disc=potential.ExponentialDisc(Sigma_0=7.5e8, R_d=2.8, z_d=0.3),
+        halo=potential.NFW(rho_s=8e6, r_s=18.0),
+    )
+    finder = eqx.filter_jit(lambda pot: StaeckelFudge(pot))(pot)
+    assert local_focal_distance2(finder.potential, 20.0, 2.0) < -10.0
+    E, L_z = jnp.meshgrid(jnp.linspace(-1.4e5, -6e4, 400), jnp.linspace(0.0, 3000.0, 20))
+    assert np.all(jax.vmap(finder.focal)(E.ravel(), L_z.ravel()) > 0.0)
+    # Nearly radial, at E = -1.004e5, where the table's polynomials reach -0.26 kpc^2.
+    x, v = jnp.array([0.97263438, 0.0, 7.98112155]), jnp.array([0.0, 10.86606004, 270.95552673])
+    found = eqx.filter_jit(finder.actions_and_code)(x, v)
+    assert found.code == Result.OK and np.all(np.isfinite(found.J))
+    assert np.all(np.isfinite(eqx.filter_jit(jax.jacrev(lambda x: finder.actions(x, v)))(x)))

@@ -46,7 +46,7 @@ def moments(
     Accuracy: see benchmarks; compare refine = 1 with 2 for the error at hand.
 
     >>> from oortax import df, dynamics, potential
-    >>> pot = potential.mw_potential_2014()
+    >>> pot = potential.MiyamotoNagai(M=1.2e11, a=3.0, b=0.3)
     >>> disc = df.QuasiIsothermal(R_d=2.6, sigma_r0=120.0, R_sigma=8.0, H_d=0.3)
     >>> f = disc.bind(dynamics.circular_orbits(pot))
     >>> local = moments(f, pot, dynamics.StaeckelFudge(pot), 8.0, 0.1)

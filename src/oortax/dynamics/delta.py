@@ -22,6 +22,8 @@ from oortax.types import Scalar
 # Chebyshev points in k = L_z/L_c(E) on [0, 1] and the map from values there to monomial coefficients.
 _K_NODES = 0.5 - 0.5 * np.cos((2 * np.arange(5) + 1) * np.pi / 10)
 _K_MONOMIALS = np.linalg.inv(np.vander(_K_NODES, increasing=True))
+# Twice the least Delta^2, in squares of the radius of the circular orbit.
+_LEAST = 1e-5
 
 
 def local_focal_distance2(potential: AbstractPotential, R, z) -> Scalar:
@@ -49,17 +51,18 @@ class FocalDistance(eqx.Module):
     the latitude lambda with sin(lambda) = 0.15 s (1 + s^2), s^2 = 1 - k^2: the height at which orbits of
     these integrals spend their time (chosen by the scatter of J along thin, thick and halo orbits in
     MWPotential2014: see benchmarks). Where the potential is prolate, so that Delta^2 < 0, it goes
-    smoothly to a small positive value.
+    smoothly to a small positive value: of what is read from the table, whose polynomials may overshoot.
     """
 
     E: Float[Array, " n"]
-    table: Float[Array, "n 12"]
+    table: Float[Array, "n 14"]
 
     def __call__(self, E, L_z) -> Scalar:
         """Delta^2 (kpc^2) at energy E ((km/s)^2) and angular momentum L_z (kpc km/s)."""
         row = hermite(self.E, self.table, E)
         k = jnp.clip(jnp.abs(L_z) / row[5], 0.0, 1.0)
-        return row[0] + k * (row[1] + k * (row[2] + k * (row[3] + k * row[4])))
+        Delta2 = row[0] + k * (row[1] + k * (row[2] + k * (row[3] + k * row[4])))
+        return 0.5 * (Delta2 + jnp.hypot(Delta2, _LEAST * row[6]))
 
 
 def focal_distance(
@@ -81,7 +84,6 @@ def focal_distance(
     dE_dlog_R = 4.0 * R2_ring * a + 2.0 * R2_ring**2 * aa
     L_c = R2_ring * jnp.sqrt(2.0 * a)
     Delta2 = _of_jet((R2 - z2)[:, 1:], z2[:, 1:], above)
-    Delta2 = 0.5 * (Delta2 + jnp.sqrt(Delta2**2 + (1e-5 * R2) ** 2))
-    rows = jnp.concatenate([Delta2 @ jnp.asarray(_K_MONOMIALS.T, dtype=R2.dtype), L_c[:, None]], axis=1)
+    rows = [Delta2 @ jnp.asarray(_K_MONOMIALS.T, dtype=R2.dtype), L_c[:, None], R2]
     step = (log_R[-1] - log_R[0]) / (n - 1)
-    return FocalDistance(E, with_slopes(rows, dE_dlog_R * step))
+    return FocalDistance(E, with_slopes(jnp.concatenate(rows, axis=1), dE_dlog_R * step))

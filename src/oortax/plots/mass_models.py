@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 from oortax.plots import literature
 from oortax.plots.potential import (
@@ -20,7 +19,17 @@ from oortax.plots.potential import (
     curves,
     curves_of_Phi,
 )
-from oortax.plots.style import CYCLE, DASHES, DATA, LITERATURE, MODEL, axes_or_new, styled, with_unit
+from oortax.plots.style import (
+    CYCLE,
+    DASHES,
+    DATA,
+    LITERATURE,
+    MODEL,
+    axes_or_new,
+    mark_sun,
+    styled,
+    with_unit,
+)
 from oortax.potential.base import AbstractPotential
 
 
@@ -66,11 +75,7 @@ def equidensities(
         ax.contour(R, z, values, np.unique(along), colors=DATA, linewidths=0.8, linestyles=[(0, (4, 3))])
         handles.append(Line2D([], [], color=DATA, lw=0.8, ls=(0, (4, 3)), label=r"$\Phi$"))
     if R0 is not None:
-        ax.plot(R0, 0.0, marker="o", ms=5, mfc="#E69F00", mec=DATA, mew=0.7, clip_on=False, zorder=5)
-        ax.annotate(
-            "Sun", (R0, 0.0), xytext=(4, 5), textcoords="offset points", fontsize=9, zorder=6,
-            path_effects=[withStroke(linewidth=2.0, foreground="white")],
-        )  # fmt: skip
+        mark_sun(ax, R0)
     ax.set(xlim=(0, R_max), ylim=(0, z_max), aspect="equal")
     ax.set_xlabel(with_unit("$R$", "kpc"))
     ax.set_ylabel(with_unit("$z$", "kpc"))

@@ -12,13 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 
 from oortax import params
 from oortax.constants import MSUN_PC2, MSUN_PC3
 from oortax.model.constraints import surface_density
 from oortax.plots import literature
-from oortax.plots.style import CYCLE, DASHES, DATA, LITERATURE, MODEL, axes_or_new, styled, with_unit
+from oortax.plots.style import (
+    CYCLE,
+    DASHES,
+    DATA,
+    LITERATURE,
+    MODEL,
+    axes_or_new,
+    mark_sun,
+    styled,
+    with_unit,
+)
 from oortax.potential import (
     Field,
     Plummer,
@@ -278,11 +287,7 @@ def equipotentials(
     along = np.interp(np.linspace(0.05, 1.15, levels) * R_max, R, Phi[0])
     ax.contour(R, z, Phi, np.unique(along), colors=DATA, linewidths=0.9, linestyles="solid")
     if R0 is not None:
-        ax.plot(R0, 0.0, marker="o", ms=5, mfc="#E69F00", mec=DATA, mew=0.7, clip_on=False, zorder=5)
-        ax.annotate(
-            "Sun", (R0, 0.0), xytext=(4, 5), textcoords="offset points", fontsize=9, zorder=6,
-            path_effects=[withStroke(linewidth=2.0, foreground="white")],
-        )  # fmt: skip
+        mark_sun(ax, R0)
     ax.set(xlim=(0, R_max), ylim=(0, z_max), aspect="equal")
     ax.set_xlabel(with_unit("$R$", "kpc"))
     ax.set_ylabel(with_unit("$z$", "kpc"))

@@ -21,6 +21,7 @@ from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 MODEL = "#0072B2"
 DATA = "#1a1a1a"
@@ -114,6 +115,15 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.2, 3.9)) -> Axes
     if ax is not None:
         return ax
     return plt.figure(figsize=size, layout="constrained").add_subplot()
+
+
+def mark_sun(ax: Axes, R0: float) -> None:
+    """A dot and the word Sun at (R0, 0), above whatever is drawn in the meridional plane."""
+    ax.plot(R0, 0.0, marker="o", ms=5, mfc="#E69F00", mec=DATA, mew=0.7, clip_on=False, zorder=5)
+    ax.annotate(
+        "Sun", (R0, 0.0), xytext=(4, 5), textcoords="offset points", fontsize=9, zorder=6,
+        path_effects=[withStroke(linewidth=2.0, foreground="white")],
+    )  # fmt: skip
 
 
 def touching(fig: Figure) -> None:

@@ -74,8 +74,8 @@ def circular_velocity(pot: AbstractPotential, R) -> Scalar:
 def escape_velocity(pot: AbstractPotential, x: Vec3) -> Scalar:
     """Escape speed sqrt(-2 Phi(x)) at the point x in kpc, in km/s.
 
-    Holds for potentials that vanish at infinity (all built-in ones but LogarithmicHalo, from which
-    nothing escapes); NaN where Phi > 0.
+    Holds for potentials that vanish at infinity: all built-in ones but LogarithmicHalo and ScaleFree, from
+    which nothing escapes. NaN where Phi > 0.
     """
     return _root(-2.0 * pot.Phi(as_array(x)))
 
