@@ -12,3 +12,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import oortax as ox  # noqa: E402  (after the environment is set)
 
 ox.enable_x64()
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests first: at the end of a run one worker would wait for the other."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

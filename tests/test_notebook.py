@@ -68,7 +68,7 @@ def test_the_demo_runs(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_mass_model_runs(tmp_path):
-    text, figures = executed(read("mass_model"), tmp_path, r"N_DRAWS = \d+", "N_DRAWS = 30")
+    text, figures = executed(read("mass_model"), tmp_path, r"N_DRAWS = \d+", "N_DRAWS = 12")
     assert figures == 7
     speed = re.search(r"v_c\(R0\) \[km/s\] +(\S+) \+- (\S+)", text)
     dark = re.search(r"rho_DM \[Msun/pc\^3\] +(\S+) \+- (\S+)", text)

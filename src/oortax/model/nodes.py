@@ -16,11 +16,13 @@ from jaxtyping import Array, Float, Int
 from oortax.model.catalogue import Catalogue
 from oortax.model.distances import distance_rules
 from oortax.model.galaxy import Galaxy
-from oortax.model.scales import v_los_rule
+from oortax.model.scales import RoughDensity, v_los_rule
 from oortax.survey import Survey, position
 
-# Volume beyond this many times the distance of the farthest star's farthest node is left out.
-_REACH = 1.2
+# Volume beyond this many times the distance of the farthest star's farthest node is left out, and so are
+# nodes that together hold this share of the stars by the components' rough density: the density grid, whose
+# polynomials cover all nodes, is spared the wings of F in which no star is.
+_REACH, _LOST = 1.2, 1e-8
 
 
 @final
@@ -111,7 +113,7 @@ def make_nodes(
         raise ValueError(f"nodes_per_star must be at least 1, not {nodes_per_star}")
     stars = _star_nodes(catalogue, galaxy, survey, nodes_per_star, seed)
     volume = _volume_nodes(galaxy, survey, refine, _REACH * float(jnp.max(stars.s)))
-    return Nodes(stars, volume, _box(survey, stars, volume))
+    return Nodes(stars, volume, _box(survey, volume))
 
 
 def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, seed: int) -> StarNodes:
@@ -146,11 +148,7 @@ def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, se
 
 
 def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int, reach: float) -> VolumeNodes:
-    """Nodes of the surveyed volume, as far as `reach` (kpc).
-
-    A limit in apparent magnitude and the bright end of F allow distances at which the density of a disc is
-    nothing; the density grid, whose polynomials cover all nodes, is spared them.
-    """
+    """Nodes of the surveyed volume, as far as `reach` (kpc) and as there are stars to speak of."""
     edges = [survey.distance_edges(galaxy.components[name].stars) for name in galaxy.names]
     ends = _distinct(np.minimum(np.concatenate([np.asarray(e) for e in edges]), reach))
     s, w_s = _panels(_divided(ends), 8 * refine)
@@ -186,7 +184,28 @@ def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int, reach: float) -> 
     largest = max(float(jnp.max(values)) for values in selection.values())
     if not largest > 0.0:
         raise ValueError("no star of any component can pass the survey's cuts: check its magnitude limits")
-    return VolumeNodes(**arrays, w=jnp.asarray(w), selection=selection)
+    everything = VolumeNodes(**arrays, w=jnp.asarray(w), selection=selection)
+    kept = _peopled(galaxy, survey, everything)
+    return jax.tree.map(lambda a: a[kept], everything)
+
+
+def _peopled(galaxy: Galaxy, survey: Survey, volume: VolumeNodes) -> np.ndarray:
+    """Indices of the nodes that hold all but a negligible share of the listed stars, roughly."""
+    R, z = _meridional(survey, volume)
+    density = RoughDensity(galaxy, survey, float(np.hypot(R, z).max()))
+    seen = np.sum([np.asarray(values) for values in volume.selection.values()], axis=0)
+    with np.errstate(divide="ignore"):
+        log_share = np.log(seen * np.asarray(volume.w)) + density(R, z)
+    share = np.exp(log_share - log_share.max())
+    order = np.argsort(share)
+    return np.sort(order[np.cumsum(share[order]) > _LOST * share.sum()])
+
+
+def _meridional(survey: Survey, volume: VolumeNodes) -> tuple[np.ndarray, np.ndarray]:
+    """R and |z| of the nodes."""
+    place = jax.jit(jax.vmap(lambda l, b, s: position(survey.sun, l, b, s)))
+    x = np.asarray(place(volume.l, volume.b, volume.s))
+    return np.hypot(x[:, 0], x[:, 1]), np.abs(x[:, 2])
 
 
 def _distinct(edges: np.ndarray) -> np.ndarray:
@@ -213,17 +232,12 @@ def _panels(edges: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return (0.5 * (high + low) + half * x).ravel(), (half * w).ravel()
 
 
-def _box(survey: Survey, stars: StarNodes, volume: VolumeNodes) -> Box:
-    """The box around all nodes that can matter, with room for the Sun to move.
+def _box(survey: Survey, volume: VolumeNodes) -> Box:
+    """The box around all nodes, with room for the Sun to move.
 
     Stars beyond the surveyed volume (by their errors) take the density at its edge.
     """
-    matters = np.zeros(volume.s.shape, dtype=bool)
-    for values in volume.selection.values():
-        matters |= np.asarray(values) > 1e-9 * float(jnp.max(values))
-    place = jax.jit(jax.vmap(lambda l, b, s: position(survey.sun, l, b, s)))
-    x = np.asarray(place(volume.l, volume.b, volume.s))[matters]
-    R, z = np.hypot(x[:, 0], x[:, 1]), np.abs(x[:, 2])
+    R, z = _meridional(survey, volume)
     r, sine = np.hypot(R, z), R / np.hypot(R, z)
     margin = 0.02 * (R.max() - R.min() + z.max())
     return Box(

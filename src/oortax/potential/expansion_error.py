@@ -128,7 +128,7 @@ def _worst_part(pot, grid: Grid, finer: Grid, R, z) -> str:
 @eqx.filter_jit
 def _forces(pot: AbstractPotential, R, z):
     """(a_R, a_z) at many points, shape (2, n)."""
-    return -jnp.stack(jax.vmap(jax.grad(pot.Phi_Rz, argnums=(0, 1)))(jnp.asarray(R), jnp.asarray(z)))
+    return -jnp.stack(jax.vmap(jax.jacfwd(pot.Phi_Rz, argnums=(0, 1)))(jnp.asarray(R), jnp.asarray(z)))
 
 
 @eqx.filter_jit
