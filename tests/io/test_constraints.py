@@ -141,6 +141,15 @@ sigma_g = {prior = "Normal(8, 1)"}
     assert again.resolved_toml() == made.config.resolved_toml()
 
 
+def test_masses_no_larger_than_their_errors_are_left_out(tmp_path):
+    """ln(M - sigma_-) would be NaN: such a row is an upper limit."""
+    rows = "r,M,sigma_minus,sigma_plus\n5,5e10,1e10,1e10\n50,4e11,4e11,1e11\n"
+    (tmp_path / "masses.csv").write_text(rows, encoding="utf-8")
+    made = problem("[constraints.enclosed_mass]\ntable = 'masses.csv'\nlog = true", tmp_path)
+    table = made.tables["enclosed_mass"]
+    assert (table.n_read, table.n_used) == (2, 1) and "sigma_minus is not below M" in str(made.sentences())
+
+
 def test_values_without_a_table():
     made = problem(
         "[constraints.sgr_a_proper_motion]\n[constraints.surface_density]\nvalue = 70.0\nerror = 4.0"

@@ -334,7 +334,10 @@ class EnclosedMassTable(TableRecord):
     def arrays(self, raw, rows, sun):
         """r, M, sigma_minus, sigma_plus."""
         _between(rows, "r", raw["r"], self.r_min, self.r_max, "kpc")
-        return _averaged({k: raw[k] for k in ("r", "M", "sigma_minus", "sigma_plus")}, self.asymmetric)
+        table = _averaged({k: raw[k] for k in ("r", "M", "sigma_minus", "sigma_plus")}, self.asymmetric)
+        # ln(M - sigma_-) is where an error in ln M begins.
+        rows.drop(table["sigma_minus"] >= table["M"], "sigma_minus is not below M")
+        return table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
