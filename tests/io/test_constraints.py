@@ -244,3 +244,17 @@ def test_the_bundled_configuration():
     again = io.parse_config(tomllib.loads(made.config.resolved_toml()))
     assert again.resolved_toml() == made.config.resolved_toml()
     assert data.config("gas.toml") == data.config("gas") and data.config("gass") is None
+
+
+def test_a_ratio_of_densities_names_parts_of_the_potential():
+    ratio = '[constraints.parts]\nkind = "density_ratio"\nvalue = 9.0\nerror = 2.0\nto = "halo"\n'
+    made = problem(ratio + 'part = "disc"')
+    assert {key: float(value[0]) for key, value in made.constraints["parts"].items()} == {
+        "ratio": 9.0,
+        "sigma": 2.0,
+        "R": 0.0,
+    }
+    assert message(ratio + 'part = "thick"').startswith(
+        "constraints.parts.part = 'thick' is not a part of the potential (it has disc, halo)"
+    )
+    assert "constraints.parts.error" in message(ratio.replace("2.0", "0.0") + 'part = "disc"')

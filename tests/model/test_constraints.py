@@ -360,6 +360,50 @@ def test_sgr_a_moves_against_rotation():
 # --- All of them -----------------------------------------------------------------------------------
 
 
+def test_two_parts_share_the_matter_as_their_closed_forms_say():
+    def rho_disc(R):
+        disc = POT["disc"]
+        a, b, M = float(disc.a), float(disc.b), float(disc.M)
+        h = a + b
+        return b**2 * M / (4 * np.pi) * (a * R**2 + (a + 3 * b) * h**2) / (R**2 + h**2) ** 2.5 / b**3
+
+    def rho_halo(R):
+        x = R / float(POT["halo"].r_s)
+        return float(POT["halo"].rho_s) / (x * (1 + x) ** 2)
+
+    part = model.DensityRatio(part="disc", to="halo")
+    for R in (5.0, 0.0):
+        at = R or float(SUN.R0)
+        table = {"ratio": np.array([7.0]), "sigma": np.array([2.0]), "R": np.array([R])}
+        exact = norm(7.0, 2.0).logpdf(rho_disc(at) / rho_halo(at))
+        assert log_L(part, table) == pytest.approx(exact, rel=1e-10)
+
+
+def test_the_ratio_of_parts_that_share_one_table():
+    def discs(grid=None):
+        parts = {
+            "thin": potential.ExponentialDisc(Sigma_0=9e8, R_d=2.5, z_d=0.3),
+            "thick": potential.ExponentialDisc(Sigma_0=1.8e8, R_d=3.0, z_d=0.9),
+            "bulge": POT["disc"],
+        }
+        return potential.expand(potential.Sum(**parts), grid) if grid else potential.Sum(**parts)
+
+    table = {"ratio": np.array([0.1]), "sigma": np.array([0.01]), "R": np.zeros(1)}
+    R0 = float(SUN.R0)
+    exact = norm(0.1, 0.01).logpdf(1.8 / 9.0 * 0.3 / 0.9 * np.exp(R0 / 2.5 - R0 / 3.0))
+    part = model.DensityRatio(part="thick", to="thin")
+    for pot in (discs(), discs(potential.Grid())):
+        assert log_L(part, table, pot=pot) == pytest.approx(exact, rel=1e-10)
+
+
+def test_a_ratio_of_parts_that_are_not_there():
+    table = {"ratio": np.array([7.0]), "sigma": np.array([2.0]), "R": np.array([8.0])}
+    with pytest.raises(ValueError, match=r"part = 'thick' is not a part .* \(it has disc, halo\)"):
+        log_L(model.DensityRatio(part="thick", to="halo"), table)
+    with pytest.raises(ValueError, match="make it a Sum"):
+        log_L(model.DensityRatio(part="disc", to="halo"), table, pot=POT["disc"])
+
+
 def everything() -> tuple[dict, dict]:
     """A constraint of every kind with its table, nuisance parameters away from their defaults."""
     l = np.radians(np.concatenate([np.arange(35.0, 80.0, 3.0), np.arange(285.0, 325.0, 3.0)]))
@@ -374,6 +418,7 @@ def everything() -> tuple[dict, dict]:
         "mass": model.EnclosedMass(log=True, systematic=0.1),
         "layer": model.GasLayer(sigma_g=9.0),
         "column": model.SurfaceDensity(),
+        "discs": model.DensityRatio(part="disc", to="halo"),
         "centre": model.SgrAProperMotion(),
     }
     tables = {
@@ -395,6 +440,7 @@ def everything() -> tuple[dict, dict]:
         "column": {
             "Sigma": np.array([70.0]), "sigma": np.array([4.0]), "z": np.array([1.1]), "R": np.zeros(1)
         },
+        "discs": {"ratio": np.array([9.0]), "sigma": np.array([2.0]), "R": np.array([8.0])},
         "centre": {"mu": np.array([-6.41]), "sigma": np.array([0.05])},
     }  # fmt: skip
     return parts, tables

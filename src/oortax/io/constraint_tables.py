@@ -386,6 +386,27 @@ class SurfaceDensityValue:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DensityRatioValue:
+    """One ratio of the densities of two parts of the potential, in the plane.
+
+    Attributes
+    ----------
+    value, error : of rho_part/rho_to
+    R : kpc; None for the Sun's R0, which may be free
+    """
+
+    value: float
+    error: float
+    R: float | None = None
+
+    def read(self, where: str, folder: Path, sun: Any) -> tuple[Arrays, RowReport, dict[str, str]]:
+        """Arrays of one point."""
+        _positive(where, {"value": self.value, "error": self.error, "R": 1.0 if self.R is None else self.R})
+        values = {"ratio": self.value, "sigma": self.error, "R": self.R or 0.0}
+        return {k: np.array([v]) for k, v in values.items()}, RowReport("the configuration", 1), {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SgrAProperMotionValue:
     """The proper motion of Sgr A* along l; by default that of Reid & Brunthaler (2020, ApJ 892, 39).
 
@@ -415,6 +436,7 @@ RECORDS: dict[str, type[Any]] = {
     "enclosed_mass": EnclosedMassTable,
     "gas_layer": GasLayerTable,
     "surface_density": SurfaceDensityValue,
+    "density_ratio": DensityRatioValue,
     "sgr_a_proper_motion": SgrAProperMotionValue,
 }
 """What a configuration says of each kind's data; nuisance parameters are those of `model.CONSTRAINTS`."""

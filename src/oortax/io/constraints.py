@@ -19,6 +19,7 @@
 | enclosed_mass | M(<r) | r, M, errors |
 | gas_layer | K_z near the plane | R, half-width, errors |
 | surface_density | one column of matter | value and error in the configuration |
+| density_ratio | rho of one part over that of another | value and error in the configuration |
 | sgr_a_proper_motion | (v_c(R0) + V)/R0 | value and error in the configuration |
 
 The keys of a kind are those of its record in `oortax.io.constraint_tables` (table, columns, cuts) and the

@@ -75,6 +75,11 @@ def build(config: Config) -> Problem:
         columns, report = {}, None
     else:
         model, priors, start, columns, report = _stars(config)
+    for name, part in model.constraints.items():
+        try:
+            part.check(model.galaxy.potential)
+        except ValueError as error:
+            raise ValueError(f"constraints.{name}.{error}") from error
     read = {name: part.read(config.folder, model.survey.sun) for name, part in config.constraints.items()}
     return Problem(
         config=config,

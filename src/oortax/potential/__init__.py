@@ -1,7 +1,7 @@
 """Gravitational potentials: Phi(x) at one point, sums, and what follows from them."""
 
 from oortax.potential.base import AbstractClosedForm, AbstractPotential
-from oortax.potential.composite import Sum
+from oortax.potential.composite import Sum, named_parts
 from oortax.potential.dehnen_binney import dehnen_binney_1996
 from oortax.potential.derived import (
     CircularFrequencies,
@@ -73,6 +73,7 @@ __all__ = [
     "escape_velocity",
     "frequencies",
     "mw_potential_2014",
+    "named_parts",
     "rest_radius",
     "scale_to",
     "scaling",

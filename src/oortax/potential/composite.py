@@ -64,6 +64,23 @@ class Sum(AbstractPotential):
         return self.parts[name]
 
 
+def named_parts(pot: AbstractPotential) -> dict[str, AbstractPotential]:
+    """The parts of a sum by name, as they were declared even where one table holds several; else none.
+
+    >>> from oortax import potential
+    >>> list(named_parts(potential.expand(potential.mcmillan_2017())))
+    ['thin', 'thick', 'HI', 'H2', 'bulge', 'halo']
+    """
+    if isinstance(pot, Field):
+        return named_parts(pot.source)
+    if not isinstance(pot, Sum):
+        return {}
+    found = {}
+    for name, part in pot.parts.items():
+        found |= (named_parts(part) if isinstance(part, Field) else {}) or {name: part}
+    return found
+
+
 def _total(values: list) -> Scalar:
     """Sum without a leading 0, which would be one more operation per point."""
     return functools.reduce(operator.add, values)

@@ -6,6 +6,7 @@ Functions of one point; batches are `jax.vmap` outside. They use forward and rev
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -25,8 +26,21 @@ def acceleration(pot: AbstractPotential, x: Vec3) -> Vec3:
     """
     x = as_array(x)
     R2, z2 = x[0] * x[0] + x[1] * x[1], x[2] * x[2]
-    by_R2, by_z2 = jax.grad(pot.Phi_of_squares, argnums=(0, 1))(R2, z2)
+    by_R2, by_z2 = _gradient_of_squares(pot, R2, z2)
     return -2.0 * jnp.stack([x[0] * by_R2, x[1] * by_R2, x[2] * by_z2])
+
+
+@eqx.filter_jit
+def _gradient_of_squares(pot: AbstractPotential, R2: Scalar, z2: Scalar):
+    """(dPhi/dR^2, dPhi/dz^2), shape (2,).
+
+    A loop over the two directions, because XLA fuses what comes before an array of vectors into each of
+    their components, and vectorises none: without it forces of MWPotential2014 take four times as long.
+    """
+    return jax.lax.map(
+        lambda along: jax.jvp(pot.Phi_of_squares, (R2, z2), (along[0], along[1]))[1],
+        jnp.eye(2, dtype=R2.dtype),
+    )
 
 
 def density(pot: AbstractPotential, x: Vec3) -> Scalar:

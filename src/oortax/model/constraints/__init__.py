@@ -13,6 +13,7 @@ import numpy as np
 
 from oortax.model.constraints.base import AbstractConstraint, Prediction, Table, View
 from oortax.model.constraints.circular_velocity import CircularVelocity
+from oortax.model.constraints.density_ratio import DensityRatio
 from oortax.model.constraints.enclosed_mass import EnclosedMass, enclosed_mass
 from oortax.model.constraints.errors import misfit, split_normal
 from oortax.model.constraints.gas_layer import GasLayer, half_width
@@ -32,6 +33,7 @@ CONSTRAINTS: dict[str, type[AbstractConstraint]] = {
     "enclosed_mass": EnclosedMass,
     "gas_layer": GasLayer,
     "surface_density": SurfaceDensity,
+    "density_ratio": DensityRatio,
     "sgr_a_proper_motion": SgrAProperMotion,
 }
 """Constraints by their kind in a configuration's [constraints]."""
@@ -49,6 +51,8 @@ class ConstraintFit(NamedTuple):
 def views(tree: Any, tables: Mapping[str, Table]) -> dict[str, View]:
     """What each constraint sees of the model (traceable): all circular speeds come from one vmap."""
     sun, pot = tree.survey.sun, expand(tree.galaxy.potential)
+    for name in tables:
+        tree.constraints[name].check(tree.galaxy.potential)
     wanted = {name: tree.constraints[name].radii(sun, tables[name]) for name in tables}
     R = jnp.concatenate([jnp.atleast_1d(sun.R0), *wanted.values()])
     v_c = jax.vmap(lambda R: circular_velocity(pot, R))(R)
@@ -100,6 +104,7 @@ __all__ = [
     "AbstractConstraint",
     "CircularVelocity",
     "ConstraintFit",
+    "DensityRatio",
     "EnclosedMass",
     "GasLayer",
     "Masers",

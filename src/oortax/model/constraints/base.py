@@ -20,7 +20,8 @@ Table = Mapping[str, Any]
 class View(NamedTuple):
     """What a constraint sees of a model: the potential, the Sun, and circular speeds.
 
-    v_c0 is the circular speed at R0, v_c those at the radii that the constraint asked for, shape (n,).
+    v_c0 is the circular speed at R0, v_c those at the radii that the constraint asked for, shape (n,). The
+    potential is expanded.
     """
 
     potential: AbstractPotential
@@ -52,6 +53,9 @@ class AbstractConstraint(AbstractParametric):
 
     log_axes: ClassVar[bool] = False
     """Whether a picture's axes are logarithmic."""
+
+    def check(self, potential: AbstractPotential) -> None:
+        """Raise ValueError if a potential lacks what is measured; it does not, by default."""
 
     def radii(self, sun: Sun, table: Table) -> Float[Array, " n"]:
         """Radii (kpc) whose circular speeds `View.v_c` shall hold; none by default."""
