@@ -207,6 +207,22 @@ def test_actions_in_an_expanded_potential_and_their_gradient():
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize(
+    ("q", "gamma", "largest"), [(0.2, 1.0, 1e-6), (2.0, 1.0, 1e-6), (2.0, 2.0, 1e-6), (3.0, 2.0, 2e-5)]
+)
+def test_flattened_and_prolate_halos_are_as_accurate_as_stated(q, gamma, largest):
+    found = potential.expansion_error(potential.Spheroid(rho_s=1e7, r_s=16.0, q=q, gamma=gamma))
+    assert 0.0 < found.force < largest
+    assert found.median_force < 1e-7
+
+
+@pytest.mark.parametrize(("z_d", "largest"), [(0.3, 4e-6), (0.04, 1e-5), (0.02, 5e-5)])
+def test_thin_discs_are_as_accurate_as_stated(z_d, largest):
+    found = potential.expansion_error(potential.ExponentialDisc(Sigma_0=8e8, R_d=2.6, z_d=z_d))
+    assert 0.0 < found.force < largest
+    assert found.median_force < 4e-7
+
+
 def test_expansion_error_and_its_advice():
     layer = potential.Sum(
         gas=potential.Sech2Disc(Sigma_0=5e7, R_d=7.0, z_d=0.01), halo=potential.NFW(rho_s=1e7, r_s=16.0)

@@ -20,7 +20,8 @@ class Spheroid(AbstractDensity):
     NFW's halo, gamma = 1, beta = 4 Hernquist's; gamma = 2 (a logarithmic potential) is an ordinary value.
     The mass is infinite for beta <= 3 without a cut-off, the potential for beta <= 2.
 
-    Accuracy of the force on the default grid: 2e-5 for 0.4 < q < 2, 1e-4 for 0.2 < q < 3 (NFW).
+    Accuracy of the force on the default grid, for 1 <= gamma <= 2: 1e-6 for 0.2 <= q <= 2, 2e-5 at q = 3. In
+    a core (gamma = 0), where the force vanishes, 2e-5 of it within r_s/1000.
 
     >>> halo = Spheroid(rho_s=1e7, r_s=16.0, q=0.7)
     >>> from oortax import potential
