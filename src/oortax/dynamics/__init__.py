@@ -1,8 +1,9 @@
-"""Orbits: circular orbits and action finders (x, v) -> J."""
+"""Orbits: circular orbits, action finders (x, v) -> J and tori J -> (x, v)."""
 
 from oortax.dynamics.base import AbstractActionFinder
 from oortax.dynamics.circular import CircularOrbit, CircularOrbits, circular_orbits
 from oortax.dynamics.staeckel import StaeckelFudge, StarActions
+from oortax.dynamics.torus import Torus, fit_torus
 
 FINDERS: dict[str, type[AbstractActionFinder]] = {"StaeckelFudge": StaeckelFudge}
 """Action finders by the name that a config's `finder` key uses."""
@@ -14,5 +15,7 @@ __all__ = [
     "CircularOrbits",
     "StaeckelFudge",
     "StarActions",
+    "Torus",
     "circular_orbits",
+    "fit_torus",
 ]

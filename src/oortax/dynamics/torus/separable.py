@@ -1,0 +1,168 @@
+"""The torus that the Staeckel fudge assigns to given actions: its turning points and separated motions.
+
+As if (rho^2 + Delta^2 cos^2(lat)) Phi were U(rho) + V(lat), with U taken along the plane and V along the
+ellipsoid rho = rho_0 (Binney 2012, MNRAS 426, 1324):
+
+    p_u^2/2   = (rho^2 + Delta^2) (E - Phi(rho, 0)) - I - J_phi^2 Delta^2/(2 rho^2)
+    p_lat^2/2 = I - E Delta^2 sin^2(lat) - V(lat) - J_phi^2/(2 cos^2(lat)),   V(0) = 0
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from oortax.dynamics.circular import CircularOrbit
+from oortax.dynamics.jet import IN_PLANE
+from oortax.potential.base import AbstractPotential
+from oortax.types import Actions, Scalar
+
+_N_R, _N_Z = 16, 16
+_STEPS = 14
+# Newton's steps in ln(middle), ln(half) and ln(tan(lat)) at most.
+_LIMITS = np.array([0.4, 0.7, 0.7])
+_FRACTIONS = np.array([1.0, 0.5, 0.2])
+_TINY = 1e-30
+
+
+class SeparableMotion(eqx.Module):
+    """Two separated motions with given integrals; `rho_0` is the ellipsoid along which V is taken."""
+
+    potential: AbstractPotential
+    Delta2: Scalar
+    rho_0: Scalar
+    J_phi: Scalar
+    E: Scalar
+    I: Scalar
+
+    def p_u2(self, rho: Scalar) -> Scalar:
+        """p_u^2 at rho in the plane."""
+        free = (rho * rho + self.Delta2) * self.E - self.U(rho)
+        return 2.0 * (free - self.I)
+
+    def U(self, rho: Scalar) -> Scalar:
+        """The potential of the motion in rho, with the centrifugal one."""
+        plane = self.potential.Phi_of_squares(rho * rho, (IN_PLANE * rho) ** 2)
+        return (rho * rho + self.Delta2) * plane + 0.5 * self.J_phi**2 * self.Delta2 / (rho * rho)
+
+    def p_lat2(self, sine: Scalar) -> Scalar:
+        """p_lat^2 at a latitude."""
+        sine2 = sine * sine
+        cosine2 = 1.0 - sine2
+        rho2 = self.rho_0 * self.rho_0
+        Phi = self.potential.Phi_of_squares(rho2 * cosine2, (rho2 + self.Delta2) * sine2)
+        plane = self.potential.Phi_of_squares(rho2, IN_PLANE**2 * rho2)
+        V = (rho2 + self.Delta2 * cosine2) * Phi - (rho2 + self.Delta2) * plane
+        return 2.0 * (self.I - self.E * self.Delta2 * sine2 - V) - self.J_phi**2 / cosine2
+
+
+class Ends(NamedTuple):
+    """ln(rho) = middle -+ half at peri- and apocentre; tangent of the largest latitude."""
+
+    middle: Scalar
+    half: Scalar
+    tangent: Scalar
+
+    @property
+    def sine(self) -> Scalar:
+        """Sine of the largest latitude."""
+        return self.tangent / jnp.hypot(1.0, self.tangent)
+
+
+def radial_nodes(n: int) -> np.ndarray:
+    """t = (k + 1/2) pi/n, for ln(rho) = middle - half cos(t)."""
+    return (np.arange(n) + 0.5) * np.pi / n
+
+
+def radial_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
+    """p_u du/dt at t: smooth and even about both ends."""
+    rho = jnp.exp(ends.middle - ends.half * jnp.cos(t))
+    p_u = jnp.sqrt(jnp.maximum(motion.p_u2(rho), _TINY))
+    return p_u * rho / jnp.sqrt(rho * rho + motion.Delta2) * ends.half * jnp.sin(t)
+
+
+def vertical_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
+    """p_lat d(lat)/dt at t in (0, pi/2), sin(lat) = sine sin(t)."""
+    sine = ends.sine * jnp.sin(t)
+    p_lat = jnp.sqrt(jnp.maximum(motion.p_lat2(sine), _TINY))
+    return p_lat * ends.sine * jnp.cos(t) / jnp.sqrt(1.0 - sine * sine)
+
+
+def _integrals(potential, Delta2, rho_0, J_phi, ends: Ends):
+    """E from the ends of the motion in rho, and I as either motion has it."""
+    zero = jnp.zeros_like(J_phi)
+    bare = SeparableMotion(potential, Delta2, rho_0, J_phi, zero, zero)
+    peri, apo = jnp.exp(ends.middle - ends.half), jnp.exp(ends.middle + ends.half)
+    U_peri, U_apo = bare.U(peri), bare.U(apo)
+    E = (U_apo - U_peri) / ((apo - peri) * (apo + peri))
+    I_u = E * (peri * peri + Delta2) - U_peri
+    I_lat = -0.5 * eqx.tree_at(lambda m: m.E, bare, E).p_lat2(ends.sine)
+    return E, I_u, I_lat
+
+
+def _motions(potential, Delta2, rho_0, J_phi, ends: Ends):
+    E, I_u, I_lat = _integrals(potential, Delta2, rho_0, J_phi, ends)
+    return tuple(SeparableMotion(potential, Delta2, rho_0, J_phi, E, I) for I in (I_u, I_lat))
+
+
+def _actions(u: SeparableMotion, lat: SeparableMotion, ends: Ends):
+    t_r, t_z = radial_nodes(_N_R), 0.5 * radial_nodes(_N_Z)
+    J_r = jnp.mean(jax.vmap(lambda t: radial_speed(u, ends, t))(jnp.asarray(t_r)))
+    J_z = jnp.mean(jax.vmap(lambda t: vertical_speed(lat, ends, t))(jnp.asarray(t_z)))
+    return J_r, J_z
+
+
+def separable_torus(
+    potential: AbstractPotential, Delta2: Scalar, rho_0: Scalar, J: Actions, start: Ends
+) -> tuple[SeparableMotion, Ends, Scalar]:
+    """The motion whose fudge actions are J, its ends, and the largest residual (0 if it was found).
+
+    Newton's method in the logarithms of the ends, a fixed number of limited steps, each halved where that
+    brings more: E and I follow from the ends in closed form, so that no turning point is searched.
+    """
+    L = J[1] + jnp.abs(J[2])
+
+    def ends_of(y):
+        return Ends(y[0], jnp.exp(y[1]), jnp.exp(y[2]))
+
+    def residual(y):
+        u, lat = _motions(potential, Delta2, rho_0, J[2], ends_of(y))
+        J_r, J_z = _actions(u, lat, ends_of(y))
+        return jnp.stack([jnp.log(J_r / J[0]), jnp.log(J_z / J[1]), (u.I - lat.I) / (L * L)])
+
+    def step(y, _):
+        change = jnp.linalg.solve(jax.jacfwd(residual)(y), residual(y))
+        change = change / jnp.maximum(1.0, jnp.max(jnp.abs(change) / _LIMITS))
+        trials = y - _FRACTIONS[:, None] * change
+        misses = lax.map(lambda y: jnp.max(jnp.abs(residual(y))), trials)
+        return trials[jnp.argmin(jnp.where(jnp.isnan(misses), jnp.inf, misses))], None
+
+    y = jnp.stack([start.middle, jnp.log(start.half), jnp.log(start.tangent)])
+    y, _ = lax.scan(step, y, length=_STEPS)
+    ends = ends_of(y)
+    _, lat = _motions(potential, Delta2, rho_0, J[2], ends)
+    return lat, ends, jnp.max(jnp.abs(residual(y)))
+
+
+def isochrone_ends(orbit: CircularOrbit, J: Actions) -> Ends:
+    """The ends in the isochrone sphere with the circular orbit's R, Omega and kappa: where to start.
+
+    Omega/kappa = (1 + L/sqrt(L^2 + 4 G M b))/2 gives G M b, and R then b.
+    """
+    L, L_z = J[1] + jnp.abs(J[2]), jnp.abs(J[2])
+    ratio = jnp.clip(orbit.Omega / orbit.kappa, 0.51, 0.99)
+    g = 0.25 * (1.0 / (2.0 * ratio - 1.0) ** 2 - 1.0)
+    y = 1.0 + (1.0 + jnp.sqrt(1.0 + 4.0 * g)) / (2.0 * g)
+    b = orbit.R / jnp.sqrt(y * y - 1.0)
+    GM = g * L * L / b
+    root = jnp.sqrt(L * L + 4.0 * GM * b)
+    c = (J[0] + 0.5 * (L + root)) ** 2 / GM - b
+    # e^2 = 1 - L^2 (1 + b/c)/(GM c), without cancellation for small J_r.
+    e = jnp.sqrt(J[0] * (J[0] + root) * (J[0] + L) * (J[0] + L + root)) / (GM * c)
+    peri, apo = (b * jnp.sqrt((2.0 + c / b * (1.0 + s * e)) * (c / b * (1.0 + s * e))) for s in (-1.0, 1.0))
+    tangent = jnp.sqrt(J[1] * (J[1] + 2.0 * L_z)) / jnp.maximum(L_z, _TINY)
+    half = 0.5 * jnp.log(apo / peri)
+    return Ends(0.5 * jnp.log(peri * apo), half, tangent * jnp.sqrt(orbit.Omega / orbit.nu))

@@ -1,0 +1,186 @@
+"""Tori against integrated orbits, identities of their derivatives, limits and bad input."""
+
+import csv
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oortax import dynamics, params, potential
+from oortax.dynamics.torus.generating import Warp
+from oortax.dynamics.torus.toy import oscillator, sphere
+from oortax.dynamics.torus.transformation import Transformation
+from oortax.results import Result
+
+POT = potential.mw_potential_2014()
+DATA = Path(__file__).parents[1] / "data" / "tori_reference.csv"
+# Largest error of x over |x|, of Omega, and residual with 76 modes: three times what was found.
+FAMILIES = {
+    "thin": (2e-5, 5e-6, 2e-7),
+    "thick": (6e-5, 5e-6, 2e-6),
+    "nearplanar": (1e-4, 2e-6, 1e-7),
+    "nearshell": (2.5e-3, 2e-4, 5e-4),
+    "halo": (2.5e-3, 7e-4, 6e-4),
+}
+NAN = float("nan")
+LIMITS = {
+    "circular": (0.0, 0.0, 1800.0),
+    "planar": (100.0, 0.0, -1500.0),
+    "J_r < 0": (-1.0, 10.0, 1500.0),
+    "J_z < 0": (10.0, -1.0, 1500.0),
+    "NaN": (10.0, NAN, 1500.0),
+    "infinite": (float("inf"), 1.0, 1500.0),
+}
+
+
+def _reference():
+    with open(DATA, encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    orbits = {}
+    for row in rows:
+        orbits.setdefault(row["torus"], []).append(row)
+    families = [rows[0]["family"] for rows in orbits.values()]
+
+    def columns(*names):
+        return np.array([[[float(row[name]) for name in names] for row in rows] for rows in orbits.values()])
+
+    return families, columns
+
+
+@pytest.fixture(scope="module")
+def tori():
+    """The reference's tori, then the limits', in one program."""
+    _, columns = _reference()
+    J = np.concatenate([columns("J_r", "J_z", "J_phi")[:, 0], np.array(list(LIMITS.values()))])
+    return jax.jit(jax.vmap(dynamics.fit_torus, in_axes=(None, 0)))(POT, jnp.asarray(J))
+
+
+@jax.jit
+def _phase_points(tori, theta):
+    return jax.vmap(jax.vmap(dynamics.Torus.phase_point, in_axes=(None, 0)))(tori, theta)
+
+
+@pytest.fixture(scope="module")
+def points(tori):
+    """Positions and velocities at the reference's angles."""
+    families, columns = _reference()
+    good = jax.tree.map(lambda leaf: leaf[: len(families)], tori)
+    return _phase_points(good, jnp.asarray(columns("theta_r", "theta_z", "theta_phi")))
+
+
+def test_integrated_orbits_are_reproduced(tori, points):
+    families, columns = _reference()
+    assert sorted(families) == sorted(2 * list(FAMILIES))
+    x, v = (np.asarray(a) for a in points)
+    dx = np.linalg.norm(x - columns("x", "y", "z"), axis=2) / np.linalg.norm(x, axis=2)
+    dv = np.linalg.norm(v - columns("vx", "vy", "vz"), axis=2) / 200.0
+    Omega = columns("Omega_r", "Omega_z", "Omega_phi")[:, 0]
+    for i, family in enumerate(families):
+        largest, of_Omega, residual = FAMILIES[family]
+        assert tori.code[i] == Result.OK
+        assert 0.0 < tori.residual[i] < residual, family
+        assert dx[i].max() < largest and dv[i].max() < 5.0 * largest, family
+        np.testing.assert_allclose(tori.Omega[i], Omega[i], rtol=of_Omega)
+
+
+def test_energy_and_angular_momentum_are_constant_on_them(tori, points):
+    families, _ = _reference()
+    x, v = points
+    H = jax.vmap(jax.vmap(lambda x, v: 0.5 * v @ v + POT.Phi(x)))(x, v)
+    scale = np.sum(np.asarray(tori.Omega[:, :2] * tori.J[:, :2]), axis=1)
+    for i, family in enumerate(families):
+        assert np.abs(H[i] - tori.E[i]).max() < 10.0 * FAMILIES[family][2] * scale[i]
+    L_z = x[..., 0] * v[..., 1] - x[..., 1] * v[..., 0]
+    J_phi = np.asarray(tori.J[: len(families), 2:])
+    np.testing.assert_allclose(L_z, np.broadcast_to(J_phi, L_z.shape), rtol=1e-12)
+
+
+def test_circular_and_planar_limits(tori):
+    n = len(_reference()[0])
+    circular, planar = (jax.tree.map(lambda leaf, i=i: leaf[n + i], tori) for i in (0, 1))
+    orbit = jax.jit(dynamics.circular_orbits)(POT).at(1800.0)
+    # J_z = 1e-7 L is a height of 2 pc in a disc of 280 pc: (z/b)^2 = 6e-5, of which nu loses a part.
+    np.testing.assert_allclose(circular.Omega, [orbit.kappa, orbit.nu, orbit.Omega], rtol=3e-5)
+    E = 0.5 * (1800.0 / orbit.R) ** 2 + POT.Phi_Rz(orbit.R, 0.0)
+    assert circular.E == pytest.approx(float(E), rel=1e-6)
+    assert planar.code == Result.OK and planar.residual < 1e-9 and planar.Omega[2] < 0.0
+
+
+def test_bad_actions_have_a_reason(tori):
+    n = len(_reference()[0])
+    reasons = [Result.OK, Result.OK, Result.OUTSIDE, Result.OUTSIDE, Result.NONFINITE, Result.NONFINITE]
+    assert tori.code[n:].tolist() == reasons
+    assert np.isnan(tori.E[n + 2 :]).all() and np.isfinite(tori.E[: n + 2]).all()
+    with pytest.raises(ValueError, match="float64"):
+        dynamics.fit_torus(POT, jnp.ones(3, jnp.float32))
+
+
+def test_energy_s_derivatives_are_frequencies_and_averages():
+    """dE/dJ = Omega, and (dE/dalpha)_J is the torus average of dPhi/dalpha."""
+    J = jnp.array([[40.0, 30.0, 1700.0], [250.0, 300.0, -900.0]])
+    free = ("disc.b", "halo.rho_s")
+
+    def E(values, J):
+        torus = dynamics.fit_torus(params.replace(POT, values), J, 45)
+        return torus.E, torus
+
+    values = {name: jnp.asarray(params.parameters(POT)[name].value) for name in free}
+    gradient = jax.jit(jax.vmap(jax.grad(E, argnums=(0, 1), has_aux=True), in_axes=(None, 0)))
+    (by_pot, by_J), tori = gradient(values, J)
+    # First order in the residuals.
+    assert tori.residual[0] < 1e-4 and tori.residual[1] < 1e-3
+    for i in range(2):
+        np.testing.assert_allclose(by_J[i], tori.Omega[i], rtol=float(tori.residual[i]))
+
+    # Crossings of the plane are a small part of the period.
+    chi_r, chi_z = ((np.arange(n) + 0.5) * 2.0 * np.pi / n for n in (24, 96))
+    angles = jnp.asarray([(a, b, 0.0) for a in chi_r for b in chi_z])
+
+    @jax.jit
+    def average(torus):
+        x, _, weight = jax.vmap(torus.phase_point_toy)(angles)
+        slopes = jax.vmap(jax.grad(lambda values, x: params.replace(POT, values).Phi(x)), (None, 0))(
+            values, x
+        )
+        return jax.tree.map(lambda slope: jnp.mean(slope * weight), slopes), jnp.mean(weight)
+
+    for i in range(2):
+        mean, total = average(jax.tree.map(lambda leaf, i=i: leaf[i], tori))
+        assert total == pytest.approx(1.0, abs=1e-6), "angles fill (2 pi)^2"
+        for name in free:
+            assert by_pot[name][i] == pytest.approx(float(mean[name]), rel=float(tori.residual[i]))
+
+
+def test_the_toy_and_its_transformation_are_canonical():
+    """The Jacobian of (theta, J) -> (q, p) is symplectic, whatever the coefficients."""
+    bend = Transformation(*map(jnp.asarray, (9.0, 300.0, 2.9, 0.5, 0.3)), jnp.array([0.1, 0.05, 0.02, -0.01]),
+                          jnp.array([-0.3, 0.04, 0.02]))  # fmt: skip
+
+    def coordinates(w):
+        toy = sphere(w[1], w[4], w[5])
+        at = bend(oscillator(bend.barrier, w[0], w[3]), toy)
+        phi = w[2] + jnp.sign(w[5]) * (toy.azimuth - w[1])
+        u = jnp.arcsinh(jnp.sqrt(at.rho2 / bend.Delta2))
+        return jnp.stack([u, jnp.arctan2(at.sine, at.cosine), phi, at.p_u, at.p_lat, w[5]])
+
+    form = np.block([[np.zeros((3, 3)), np.eye(3)], [-np.eye(3), np.zeros((3, 3))]])
+    jacobian = jax.jit(jax.jacfwd(coordinates))
+    for w in ([0.4, 0.7, 1.0, 50.0, 90.0, 800.0], [2.5, 4.0, -1.0, 120.0, 30.0, -500.0]):
+        D = np.asarray(jacobian(jnp.array(w)))
+        np.testing.assert_allclose(D.T @ form @ D, form, atol=1e-10)
+
+
+def test_waves_are_derivatives_of_the_modes():
+    warp = Warp.of(jnp.asarray(0.6))
+    chi = jnp.array([0.9, 2.2])
+    waves = warp.waves(chi, 22)
+
+    def toy(chi):
+        at = warp.waves(chi, 22)
+        return jnp.stack([at.theta_r, at.theta_z])
+
+    by_chi = jax.jacfwd(lambda chi: warp.waves(chi, 22).sines)(chi)
+    by_theta = by_chi @ jnp.linalg.inv(jax.jacfwd(toy)(chi))
+    np.testing.assert_allclose(by_theta, jnp.stack([waves.by_r, waves.by_z], axis=1), atol=1e-12)
