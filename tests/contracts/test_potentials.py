@@ -101,6 +101,30 @@ def _has_densities(pot):
     return any(isinstance(part, potential.AbstractDensity) for part in parts)
 
 
+def test_acceleration_is_differentiable_in_parameters_and_position():
+    """Against central differences; at the centre, where the force vanishes, nothing is NaN."""
+    names = ("disc.b", "halo.rho_s", "bulge.alpha")
+    pot = potential.mw_potential_2014()
+    values = {name: params.parameters(pot)[name].value for name in names}
+
+    @jax.jit
+    def force(values, x):
+        return potential.acceleration(params.replace(pot, values), x)
+
+    jacobian = jax.jit(jax.jacrev(force, argnums=(0, 1)))
+    x = jnp.array([6.0, 2.0, 0.7])
+    by_parameters, by_x = jacobian(values, x)
+    for name in names:
+        h = 1e-5 * values[name]
+        ends = [force(values | {name: values[name] + s * h}, x) for s in (1.0, -1.0)]
+        np.testing.assert_allclose(by_parameters[name], (ends[0] - ends[1]) / (2.0 * h), rtol=1e-6)
+    steps = 1e-5 * np.eye(3)
+    columns = [(force(values, x + step) - force(values, x - step)) / 2e-5 for step in steps]
+    np.testing.assert_allclose(by_x, np.stack(columns, axis=1), rtol=1e-6, atol=1e-4)
+    centre, _ = jacobian(values, jnp.zeros(3))
+    assert all((np.asarray(slope) == 0.0).all() for slope in centre.values())
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_acceleration_is_minus_the_gradient(pot, axis):
     Phi, force = jax.jit(jax.vmap(pot.Phi)), forces(pot, POINTS)

@@ -440,7 +440,7 @@ def everything() -> tuple[dict, dict]:
         "column": {
             "Sigma": np.array([70.0]), "sigma": np.array([4.0]), "z": np.array([1.1]), "R": np.zeros(1)
         },
-        "discs": {"ratio": np.array([9.0]), "sigma": np.array([2.0]), "R": np.array([8.0])},
+        "discs": {"ratio": np.array([9.0]), "sigma": np.array([2.0]), "R": np.zeros(1)},
         "centre": {"mu": np.array([-6.41]), "sigma": np.array([0.05])},
     }  # fmt: skip
     return parts, tables

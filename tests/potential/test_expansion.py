@@ -216,6 +216,16 @@ def test_flattened_and_prolate_halos_are_as_accurate_as_stated(q, gamma, largest
     assert found.median_force < 1e-7
 
 
+def test_cores_holes_and_the_fine_grid_are_as_accurate_as_stated():
+    core = potential.Spheroid(rho_s=1e7, r_s=16.0, q=2.5, gamma=0.0)
+    assert 1e-6 < potential.expansion_error(core).force < 2e-5
+    hole = potential.Sech2Disc(Sigma_0=2.2e9, R_d=1.5, z_d=0.045, R_hole=12.0)
+    assert 1e-5 < potential.expansion_error(hole).force < 1e-4
+    layer = potential.ExponentialDisc(Sigma_0=8e8, R_d=2.6, z_d=0.04)
+    found = potential.expansion_error(layer, potential.Grid.fine())
+    assert found.force < 1e-6 and found.median_force < 5e-8
+
+
 @pytest.mark.parametrize(("z_d", "largest"), [(0.3, 4e-6), (0.04, 1e-5), (0.02, 5e-5)])
 def test_thin_discs_are_as_accurate_as_stated(z_d, largest):
     found = potential.expansion_error(potential.ExponentialDisc(Sigma_0=8e8, R_d=2.6, z_d=z_d))
