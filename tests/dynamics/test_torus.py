@@ -10,7 +10,7 @@ import pytest
 
 from oortax import dynamics, params, potential
 from oortax.dynamics.torus.generating import Warp
-from oortax.dynamics.torus.toy import oscillator, sphere
+from oortax.dynamics.torus.toy import oscillator, oscillator_azimuth, sphere
 from oortax.dynamics.torus.transformation import Transformation
 from oortax.results import Result
 
@@ -167,16 +167,24 @@ def test_energy_s_derivatives_are_frequencies_averages_and_differences():
             assert by_pot[name][i] == pytest.approx(float(mean[name]), rel=float(tori.residual[i]))
 
 
-def test_the_toy_and_its_transformation_are_canonical():
-    """The Jacobian of (theta, J) -> (q, p) is symplectic, whatever the coefficients."""
-    bend = Transformation(*map(jnp.asarray, (9.0, 300.0, 2.9, 0.5, 0.3)), jnp.array([0.1, 0.05, 0.02, -0.01]),
-                          jnp.array([-0.3, 0.04, 0.02]))  # fmt: skip
+@pytest.mark.parametrize("box", [False, True])
+def test_the_toy_and_its_transformation_are_canonical(box):
+    """The Jacobian of (theta, J) -> (q, p) is symplectic, whatever the coefficients, in both families."""
+    numbers = {"Delta2": 9.0, "barrier": 300.0, "soft2": 90.0 * box, "middle": 2.9, "half": 0.5, "sine2": 0.3}
+    bend = Transformation(
+        box=jnp.asarray(box),
+        radial=jnp.array([0.1, 0.05, 0.02, -0.01]),
+        latitude=jnp.array([-0.3, 0.04, 0.02]),
+        **{name: jnp.asarray(value) for name, value in numbers.items()},
+    )
 
     def coordinates(w):
-        toy = sphere(w[1], w[4], w[5])
-        at = bend(oscillator(bend.barrier, w[0], w[3]), toy)
-        phi = w[2] + jnp.sign(w[5]) * (toy.azimuth - w[1])
+        of_radius, of_latitude = bend.barriers(w[5])
+        latitude = sphere(w[1], w[4], of_latitude)
+        at = bend(oscillator(of_radius, w[0], w[3]), latitude)
+        azimuth = oscillator_azimuth(of_radius, w[0], w[3]) if box else latitude.azimuth
         u = jnp.arcsinh(jnp.sqrt(at.rho2 / bend.Delta2))
+        phi = w[2] + jnp.sign(w[5]) * azimuth
         return jnp.stack([u, jnp.arctan2(at.sine, at.cosine), phi, at.p_u, at.p_lat, w[5]])
 
     form = np.block([[np.zeros((3, 3)), np.eye(3)], [-np.eye(3), np.zeros((3, 3))]])

@@ -5,19 +5,23 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
-from oortax.dynamics.torus.generating import Warp, Waves, grid
+from oortax.dynamics.torus.generating import Warp
+from oortax.dynamics.torus.grid import Field, Grid
 from oortax.dynamics.torus.toy import oscillator, sphere
 from oortax.dynamics.torus.transformation import Transformation
 from oortax.potential.base import AbstractPotential
 from oortax.types import Actions, Frequencies, Scalar
 
-_ITERATIONS = 6
+# Steps at most, and the factor in rms(H) that makes another one worth while.
+_ITERATIONS, _GAIN = 8, 1.2
 # A step takes no toy action closer to 0 than this share of where it was.
 _ROOM = 0.2
-# Levenberg's damping, in units of the normal matrix's diagonal: at first, and its least.
-_DAMPING, _LEAST = 1e-6, 1e-13
+# Levenberg's damping: a wave whose n.Omega is sqrt of this times |n_r| Omega_r + |n_z| Omega_z keeps half of
+# its step. At first, and its least.
+_DAMPING, _LEAST = 1e-6, 1e-10
 
 
 class Fit(NamedTuple):
@@ -30,75 +34,145 @@ class Fit(NamedTuple):
     rms: Scalar
 
 
+class Energy(NamedTuple):
+    """H on the grid, and its derivatives with respect to the toy actions."""
+
+    H: Field
+    by_r: Field
+    by_z: Field
+
+
 def hamiltonian(
     potential: AbstractPotential, transformation: Transformation, theta_r, theta_z, J: Actions
 ) -> Scalar:
     """H at toy angles and toy actions (J_phi is its own toy action)."""
-    at = transformation(oscillator(transformation.barrier, theta_r, J[0]), sphere(theta_z, J[1], J[2]))
+    of_radius, of_latitude = transformation.barriers(J[2])
+    at = transformation(oscillator(of_radius, theta_r, J[0]), sphere(theta_z, J[1], of_latitude))
     R2 = at.rho2 * at.cosine**2
     z2 = (at.rho2 + transformation.Delta2) * at.sine**2
     kinetic = (at.p_u**2 + at.p_lat**2) / (at.rho2 + transformation.Delta2 * at.cosine**2) + J[2] ** 2 / R2
     return 0.5 * kinetic + potential.Phi_of_squares(R2, z2)
 
 
-def toy_actions(waves: Waves, S: Float[Array, " m"], J: Actions) -> Actions:
-    """J^T at one point of the grid."""
-    return jnp.stack([J[0] + waves.by_r @ S, J[1] + waves.by_z @ S, J[2]])
+class Problem(NamedTuple):
+    """What is fitted: one torus on its grid."""
+
+    potential: AbstractPotential
+    transformation: Transformation
+    warp: Warp
+    J: Actions
+
+    def toy_actions(self, grid: Grid, S: Float[Array, " m"]) -> tuple[Field, Field]:
+        """J^T_r and J^T_z on the grid."""
+        _, by_chi_r = self.warp.radial(grid.chi_r)
+        _, by_chi_z = self.warp.vertical(grid.chi_z)
+        J_r = self.J[0] + 2.0 * grid.sum(grid.n[:, 0] * S) / by_chi_r[:, None]
+        return J_r, self.J[1] + 2.0 * grid.sum(grid.n[:, 1] * S) / by_chi_z
+
+    def _map(self, grid: Grid, of, J_r: Field, J_z: Field):
+        """A function of (theta_r, theta_z, J) at all points of the grid."""
+        theta_r, theta_z = self.warp.radial(grid.chi_r)[0], self.warp.vertical(grid.chi_z)[0]
+
+        def at(theta_r, theta_z, J_r, J_z):
+            return of(theta_r, theta_z, jnp.stack([J_r, J_z, self.J[2]]))
+
+        return jax.vmap(jax.vmap(at, (None, 0, 0, 0)), (0, None, 0, 0))(theta_r, theta_z, J_r, J_z)
+
+    def energy(self, grid: Grid, S: Float[Array, " m"]) -> Energy:
+        """H and its two slopes."""
+
+        def of(theta_r, theta_z, J):
+            def H(J_r, J_z):
+                J_toy = jnp.stack([J_r, J_z, J[2]])
+                return hamiltonian(self.potential, self.transformation, theta_r, theta_z, J_toy)
+
+            value, (by_r, by_z) = jax.value_and_grad(H, (0, 1))(J[0], J[1])
+            return Energy(value, by_r, by_z)
+
+        return self._map(grid, of, *self.toy_actions(grid, S))
+
+    def by_J_phi(self, grid: Grid, S: Float[Array, " m"]) -> Field:
+        """dH/dJ_phi at fixed toy angles and other toy actions."""
+
+        def of(theta_r, theta_z, J):
+            def H(J_phi):
+                J_toy = jnp.stack([J[0], J[1], J_phi])
+                return hamiltonian(self.potential, self.transformation, theta_r, theta_z, J_toy)
+
+            return jax.grad(H)(J[2])
+
+        return self._map(grid, of, *self.toy_actions(grid, S))
 
 
-def on_grid(warp: Warp, n_modes: int) -> Waves:
-    """The waves at all points of the grid."""
-    return jax.vmap(lambda chi: warp.waves(chi, n_modes))(jnp.asarray(grid(n_modes)))
+class Normal(NamedTuple):
+    """The normal equations of dH = 2 sum_n cos(n.chi) (n_r a + n_z b) dS_n, up to a constant."""
+
+    a: Field
+    b: Field
+    matrix: Float[Array, "m m"]
+    scale: Float[Array, " m"]
+
+    @classmethod
+    def of(cls, grid: Grid, warp: Warp, energy: Energy) -> "Normal":
+        """From the slopes of H."""
+        a = energy.by_r / warp.radial(grid.chi_r)[1][:, None]
+        b = energy.by_z / warp.vertical(grid.chi_z)[1]
+        n_r, n_z = grid.n[:, 0].astype(float), grid.n[:, 1].astype(float)
+        aa, ab, bb = (grid.gram(w) for w in (a * a, a * b, b * b))
+        cross = jnp.asarray(np.outer(n_r, n_z) + np.outer(n_z, n_r))
+        matrix = jnp.asarray(np.outer(n_r, n_r)) * aa + cross * ab + jnp.asarray(np.outer(n_z, n_z)) * bb
+        mean = n_r * grid.coefficients(a) + n_z * grid.coefficients(b)
+        # The square of a column with all its n.Omega taken positive: what is large there, but at a resonance.
+        scale = n_r**2 * jnp.mean(a * a) + 2 * abs(n_r * n_z) * jnp.mean(jnp.abs(a * b)) + n_z**2 * jnp.mean(b * b)
+        return cls(a, b, 4.0 * (matrix - mean[:, None] * mean), 2.0 * scale)
+
+    def project(self, grid: Grid, field: Field) -> Float[Array, " m"]:
+        """The right-hand side of a field, whose mean must be 0."""
+        n_r, n_z = grid.n[:, 0], grid.n[:, 1]
+        return 2.0 * (n_r * grid.coefficients(self.a * field) + n_z * grid.coefficients(self.b * field))
+
+    def solve(self, right, damping):
+        """Damped least squares."""
+        return jax.scipy.linalg.solve(self.matrix + jnp.diag(damping * self.scale), right, assume_a="pos")
 
 
-def _linearised(potential, transformation, waves: Waves, S, J):
-    """H on the grid, dH/dJ^T (points, 3) and dH/dS (points, m)."""
 
-    def at(waves):
-        def H(J):
-            return hamiltonian(potential, transformation, waves.theta_r, waves.theta_z, J)
-
-        J_toy = toy_actions(waves, S, J)
-        value, slope = jax.value_and_grad(H)(J_toy)
-        return value, slope, slope[0] * waves.by_r + slope[1] * waves.by_z
-
-    return jax.vmap(at)(waves)
+class _State(NamedTuple):
+    S: Float[Array, " m"]
+    energy: Energy
+    rms: Scalar
+    damping: Scalar
+    gain: Scalar
+    steps: Int[Array, ""]
 
 
-def fit(potential: AbstractPotential, transformation: Transformation, waves: Waves, J: Actions):
-    """S_n by Levenberg and Marquardt's method from S_n = 0, a fixed number of steps; not differentiable."""
-    m = waves.by_r.shape[1]
+def fit(problem: Problem, grid: Grid) -> Float[Array, " m"]:
+    """S_n by Levenberg's method from S_n = 0, until that gains no more; not differentiable."""
 
-    def rms(S):
-        def H(waves):
-            return hamiltonian(
-                potential, transformation, waves.theta_r, waves.theta_z, toy_actions(waves, S, J)
-            )
+    def step(state: _State) -> _State:
+        normal = Normal.of(grid, problem.warp, state.energy)
+        H = state.energy.H
+        change = -normal.solve(normal.project(grid, H - jnp.mean(H)), state.damping)
+        trial = state.S + room(problem, grid, state.S, change) * change
+        found = problem.energy(grid, trial)
+        rms = jnp.std(found.H)
+        better = rms < state.rms
+        old, new = (state.S, state.energy, state.rms), (trial, found, rms)
+        kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
+        damping = jnp.where(better, jnp.maximum(0.1 * state.damping, _LEAST), 30.0 * state.damping)
+        gain = jnp.where(better, state.rms / rms, state.gain)
+        return _State(*kept, damping, gain, state.steps + 1)
 
-        return jnp.std(jax.vmap(H)(waves))
+    def gains(state: _State):
+        return (state.gain > _GAIN) & (state.steps < _ITERATIONS)
 
-    def step(state, _):
-        S, damping, best = state
-        H, _, A = _linearised(potential, transformation, waves, S, J)
-        change = -_solve(A - jnp.mean(A, axis=0), (H - jnp.mean(H))[:, None], damping)[:, 0]
-        trial = S + _room(waves, S, J, change) * change
-        found = rms(trial)
-        better = found < best
-        damping = jnp.where(better, jnp.maximum(0.1 * damping, _LEAST), 100.0 * damping)
-        return (jnp.where(better, trial, S), damping, jnp.where(better, found, best)), None
-
-    start = jnp.zeros(m)
-    state, _ = lax.scan(step, (start, jnp.asarray(_DAMPING), rms(start)), length=_ITERATIONS)
-    return state[0]
+    S = jnp.zeros(len(grid.n))
+    energy = problem.energy(grid, S)
+    start = _State(S, energy, jnp.std(energy.H), jnp.asarray(_DAMPING), jnp.asarray(jnp.inf), jnp.asarray(0))
+    return lax.while_loop(gains, step, start).S
 
 
-def finish(
-    potential: AbstractPotential,
-    transformation: Transformation,
-    waves: Waves,
-    S: Float[Array, " m"],
-    J: Actions,
-) -> Fit:
+def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     """One more Newton step, energy, and dS_n/dJ and Omega from one linear system each.
 
     S may be held fixed: the step makes the result differentiable in potential and J, to the order of the
@@ -109,34 +183,38 @@ def finish(
     E and Omega are means over the true angles, which E's derivatives need to be right to the second order of
     the residual: the mean of dH/dS_n vanishes there.
     """
-    H, _, A = _linearised(potential, transformation, waves, S, J)
-    change = -_solve(A - jnp.mean(A, axis=0), (H - jnp.mean(H))[:, None], _LEAST)[:, 0]
-    S = S + lax.stop_gradient(_room(waves, S, J, change)) * change
-    H, slope, A = _linearised(potential, transformation, waves, S, J)
-    dS_dJ = -_solve(A - jnp.mean(A, axis=0), slope - jnp.mean(slope, axis=0), _LEAST)
-    weight = lax.stop_gradient(jax.vmap(angle_density, (0, None))(waves, dS_dJ))
+    energy = problem.energy(grid, S)
+    normal = Normal.of(grid, problem.warp, energy)
+    change = -normal.solve(normal.project(grid, energy.H - jnp.mean(energy.H)), _LEAST)
+    S = S + lax.stop_gradient(room(problem, grid, S, change)) * change
+    energy = problem.energy(grid, S)
+    slopes = jnp.stack([energy.by_r, energy.by_z, problem.by_J_phi(grid, S)])
+    normal = Normal.of(grid, problem.warp, energy)
+    centred = slopes - jnp.mean(slopes, axis=(1, 2), keepdims=True)
+    dS_dJ = -normal.solve(jax.vmap(lambda f: normal.project(grid, f), out_axes=1)(centred), _LEAST)
+    n_r, n_z = grid.n[:, 0, None], grid.n[:, 1, None]
+    total = jax.vmap(grid.sum, 1)
+    change = 2.0 * (normal.a * total(n_r * dS_dJ) + normal.b * total(n_z * dS_dJ))
+    weight = lax.stop_gradient(angle_density(problem.warp, grid, dS_dJ))
     weight = weight / jnp.sum(weight)
-    return Fit(S, dS_dJ, weight @ H, weight @ (slope + A @ dS_dJ), jnp.std(H))
+    Omega = jnp.sum(weight * (slopes + change), axis=(1, 2))
+    return Fit(S, dS_dJ, jnp.sum(weight * energy.H), Omega, jnp.std(energy.H))
 
 
-def angle_density(waves: Waves, dS_dJ: Float[Array, "m 3"]) -> Scalar:
-    """d2(theta)/d2(chi) at one point, of the true angles."""
-    by_toy = jnp.stack([waves.by_r @ dS_dJ[:, :2], waves.by_z @ dS_dJ[:, :2]])
-    return jnp.abs(jnp.linalg.det(jnp.eye(2) + by_toy)) * waves.measure
+def angle_density(warp: Warp, grid: Grid, dS_dJ: Float[Array, "m 3"]) -> Field:
+    """d2(theta)/d2(chi) on the grid, of the true angles."""
+    _, by_chi_r = warp.radial(grid.chi_r)
+    _, by_chi_z = warp.vertical(grid.chi_z)
+    by_chi_r = by_chi_r[:, None]
+    n_r, n_z = grid.n[:, 0], grid.n[:, 1]
+    rr, rz = (by_chi_r * (i == 0) + 2.0 * grid.sum(n_r * dS_dJ[:, i]) for i in (0, 1))
+    zr, zz = (by_chi_z * (i == 1) + 2.0 * grid.sum(n_z * dS_dJ[:, i]) for i in (0, 1))
+    return jnp.abs(rr * zz - rz * zr)
 
 
-def _room(waves: Waves, S, J: Actions, change) -> Scalar:
+def room(problem: Problem, grid: Grid, S, change) -> Scalar:
     """The part of a step that leaves all toy actions a share of what they were: at most 1."""
-    used = jnp.maximum(
-        jnp.max(-(waves.by_r @ change) / (J[0] + waves.by_r @ S)),
-        jnp.max(-(waves.by_z @ change) / (J[1] + waves.by_z @ S)),
-    )
+    now = problem.toy_actions(grid, S)
+    after = problem.toy_actions(grid, S + change)
+    used = jnp.maximum(*(jnp.max((a - b) / a) for a, b in zip(now, after, strict=True)))
     return jnp.minimum(1.0, (1.0 - _ROOM) / jnp.maximum(used, 1e-30))
-
-
-def _solve(A, b, damping):
-    """Least squares of A x = b by damped normal equations."""
-    normal = A.T @ A
-    diagonal = jnp.diagonal(normal)
-    floor = 1e-13 * jnp.sum(diagonal)
-    return jax.scipy.linalg.solve(normal + jnp.diag(damping * diagonal + floor), A.T @ b, assume_a="pos")

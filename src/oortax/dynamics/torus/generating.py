@@ -43,14 +43,6 @@ def modes(n_modes: int) -> np.ndarray:
     return np.array(pairs[:n_modes])
 
 
-def grid(n_modes: int) -> np.ndarray:
-    """Angles chi in which to fit that many modes, shape (points, 2): half of each period, by symmetry."""
-    n = np.abs(modes(n_modes)).max(axis=0)
-    sizes = np.maximum(16, [3 * n[0], 2 * n[1]])
-    axes = [(np.arange(size) + 0.5) * np.pi / size for size in sizes]
-    return np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], axis=1)
-
-
 class Waves(NamedTuple):
     """Toy angles at one chi, and the modes there.
 
@@ -77,14 +69,20 @@ class Warp(eqx.Module):
         """The warp for a motion whose ln(rho) varies by +-half."""
         return cls(jnp.clip(1.0 - 4.0 / (jnp.exp(2.0 * half) + 3.0), 0.0, 0.8))
 
+    def radial(self, chi: Scalar) -> tuple[Scalar, Scalar]:
+        """theta_r and its derivative."""
+        return chi - self.e * jnp.sin(chi), 1.0 - self.e * jnp.cos(chi)
+
+    def vertical(self, chi: Scalar) -> tuple[Scalar, Scalar]:
+        """theta_z and its derivative."""
+        return chi - 0.5 * _AT_PLANE * jnp.sin(2.0 * chi), 1.0 - _AT_PLANE * jnp.cos(2.0 * chi)
+
     def waves(self, chi: Float[Array, "2"], n_modes: int) -> Waves:
         """The modes at a pair of angles chi."""
         n = modes(n_modes).astype(float)
         phase = n @ chi
-        theta_r = chi[0] - self.e * jnp.sin(chi[0])
-        theta_z = chi[1] - 0.5 * _AT_PLANE * jnp.sin(2.0 * chi[1])
-        by_chi_r = 1.0 - self.e * jnp.cos(chi[0])
-        by_chi_z = 1.0 - _AT_PLANE * jnp.cos(2.0 * chi[1])
+        theta_r, by_chi_r = self.radial(chi[0])
+        theta_z, by_chi_z = self.vertical(chi[1])
         cosines = 2.0 * jnp.cos(phase)
         return Waves(
             theta_r,

@@ -18,6 +18,7 @@ from jax import lax
 from oortax.dynamics.torus.separable import (
     Ends,
     SeparableMotion,
+    passes_focus,
     radial_nodes,
     radial_speed,
     vertical_speed,
@@ -34,44 +35,49 @@ _TINY = 1e-30
 
 def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
     """The transformation under which the toy torus J becomes the torus of a separable motion."""
-    # The barrier for which the toy's ratio of apocentre to pericentre is the motion's.
+    box, L_z = passes_focus(motion, ends), jnp.abs(motion.J_phi)
+    # The other toy's barrier: for which its ratio of apocentre to pericentre, or its largest latitude, is the
+    # motion's.
     sinh = jnp.sinh(ends.half)
-    barrier = J[0] / (sinh * sinh)
-    A, B = amplitudes(barrier, J[0])
-    middle = 0.5 * jnp.log(barrier)
+    cosine = 1.0 / jnp.hypot(1.0, ends.tangent)
+    barrier = jnp.where(box, J[1] * (1.0 + cosine) / (cosine * ends.tangent**2), J[0] / (sinh * sinh))
+    of_radius, of_latitude = jnp.where(box, L_z, barrier), jnp.where(box, barrier, L_z)
+
+    A, B = amplitudes(of_radius, J[0])
+    apo2 = A + B
+    peri2 = of_radius * of_radius / apo2
+    # The toy radius of the focal distance.
+    soft2 = jnp.where(box, motion.Delta2 * apo2 * jnp.exp(-2.0 * (ends.middle + ends.half)), 0.0)
+    low, high = (0.5 * jnp.log(r2 + soft2) for r2 in (peri2, apo2))
+    middle, half = 0.5 * (low + high), 0.5 * (high - low)
     t = jnp.asarray(radial_nodes(_N_R))
-    log_r = middle - ends.half * jnp.cos(t)
-    # tan(theta/2) of the toy angle at these radii, from A - B cos(theta) = r^2.
-    theta = 2.0 * jnp.arctan(_half_tangent(t, ends.half))
-    partial_J = 0.5 * (A * theta + B * jnp.sin(theta)) - barrier * jnp.arctan2(
-        jnp.exp(2.0 * ends.half) * jnp.sin(0.5 * theta), jnp.cos(0.5 * theta)
-    )
+    above = jnp.exp(2.0 * low) * jnp.expm1(4.0 * half * jnp.sin(0.5 * t) ** 2)
+    below = -jnp.exp(2.0 * high) * jnp.expm1(-4.0 * half * jnp.cos(0.5 * t) ** 2)
+    log_r = 0.5 * jnp.log(peri2 + above)
+    # The toy angle at these radii: r^2 - peri^2 = 2 B sin^2(theta/2).
+    theta = 2.0 * jnp.arctan(jnp.sqrt(above / below))
+    turned = jnp.arctan2(apo2 * jnp.sin(0.5 * theta), of_radius * jnp.cos(0.5 * theta))
+    partial_J = 0.5 * (A * theta + B * jnp.sin(theta)) - of_radius * turned
     speed = jax.vmap(partial(radial_speed, motion, ends))(t)
     where = _where(speed, 1, partial_J / J[0], t)
     log_rho = ends.middle - ends.half * jnp.cos(where)
     radial = (jnp.asarray(_cosines(_N_R, 1)) @ (log_rho - log_r))[:_KEPT]
 
     theta = 0.5 * jnp.asarray(radial_nodes(_N_Z))
-    L, L_z = J[1] + jnp.abs(J[2]), jnp.abs(J[2])
-    sine2 = J[1] * (J[1] + 2.0 * L_z) / (L * L)
+    L = J[1] + of_latitude
+    sine2 = J[1] * (J[1] + 2.0 * of_latitude) / (L * L)
     sin, cos = jnp.sin(theta), jnp.cos(theta)
-    partial_J = L * theta - L_z * jnp.arctan2(L_z / L * sin, cos)
+    partial_J = L * theta - of_latitude * jnp.arctan2(of_latitude / L * sin, cos)
     speed = jax.vmap(partial(vertical_speed, motion, ends))(theta)
     where = _where(speed, 2, partial_J / J[1], theta)
-    sine = ends.sine * jnp.sin(where)
-    tangent = sine / jnp.sqrt(1.0 - sine * sine)
-    toy = jnp.sqrt(sine2) * sin / jnp.hypot(cos, L_z / L * sin)
+    tangent = jnp.tan(jnp.arctan(ends.tangent) * jnp.sin(where))
+    toy = jnp.sqrt(sine2) * sin / jnp.hypot(cos, of_latitude / L * sin)
     latitude = (jnp.asarray(_cosines(_N_Z, 2)) @ jnp.log(tangent / toy))[:_KEPT]
     # T_k(2 sin^2 - 1) = (-1)^k cos(2 k theta), T_k(-cos t) likewise.
     sign = jnp.asarray((-1.0) ** np.arange(_KEPT))
-    return Transformation(motion.Delta2, barrier, middle, ends.half, sine2, radial * sign, latitude * sign)
-
-
-def _half_tangent(t, half):
-    """tan(theta/2) where ln(r) = middle - half cos(t), from (r^2 - peri^2)/(apo^2 - r^2)."""
-    above = jnp.expm1(4.0 * half * jnp.sin(0.5 * t) ** 2)
-    below = -jnp.expm1(-4.0 * half * jnp.cos(0.5 * t) ** 2)
-    return jnp.sqrt(above / below) * jnp.exp(-2.0 * half)
+    return Transformation(
+        motion.Delta2, box, barrier, soft2, middle, half, sine2, radial * sign, latitude * sign
+    )
 
 
 @cache

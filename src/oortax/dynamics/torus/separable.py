@@ -7,6 +7,7 @@ ellipsoid rho = rho_0 (Binney 2012, MNRAS 426, 1324):
     p_lat^2/2 = I - E Delta^2 sin^2(lat) - V(lat) - J_phi^2/(2 cos^2(lat)),   V(0) = 0
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -14,17 +15,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Bool
 
-from oortax.dynamics.circular import CircularOrbit
+from oortax.dynamics.circular import CircularOrbit, CircularOrbits
+from oortax.dynamics.delta import FocalDistance
 from oortax.dynamics.jet import IN_PLANE
 from oortax.potential.base import AbstractPotential
 from oortax.types import Actions, Scalar
 
 _N_R, _N_Z = 16, 16
-_STEPS = 14
+# Steps, and those in which the focal distance follows the energy; J_phi at first, of J_r + J_z.
+_STEPS, _FOLLOWED, _FAR = 14, 8, 0.3
 # Newton's steps in ln(middle), ln(half) and ln(tan(lat)) at most.
 _LIMITS = np.array([0.4, 0.7, 0.7])
-_FRACTIONS = np.array([1.0, 0.5, 0.2])
+_FRACTIONS = np.array([1.0, 0.4])
 _TINY = 1e-30
 
 
@@ -85,10 +89,10 @@ def radial_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
 
 
 def vertical_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
-    """p_lat d(lat)/dt at t in (0, pi/2), sin(lat) = sine sin(t)."""
-    sine = ends.sine * jnp.sin(t)
-    p_lat = jnp.sqrt(jnp.maximum(motion.p_lat2(sine), _TINY))
-    return p_lat * ends.sine * jnp.cos(t) / jnp.sqrt(1.0 - sine * sine)
+    """p_lat d(lat)/dt at t in (0, pi/2), lat = largest sin(t): crowded where orbits turn close to the axis."""
+    largest = jnp.arctan(ends.tangent)
+    p_lat = jnp.sqrt(jnp.maximum(motion.p_lat2(jnp.sin(largest * jnp.sin(t))), _TINY))
+    return p_lat * largest * jnp.cos(t)
 
 
 def _integrals(potential, Delta2, rho_0, J_phi, ends: Ends):
@@ -116,35 +120,80 @@ def _actions(u: SeparableMotion, lat: SeparableMotion, ends: Ends):
 
 
 def separable_torus(
-    potential: AbstractPotential, Delta2: Scalar, rho_0: Scalar, J: Actions, start: Ends
+    potential: AbstractPotential, orbits: CircularOrbits, focal: FocalDistance, J: Actions
 ) -> tuple[SeparableMotion, Ends, Scalar]:
     """The motion whose fudge actions are J, its ends, and the largest residual (0 if it was found).
 
-    Newton's method in the logarithms of the ends, a fixed number of limited steps, each halved where that
-    brings more: E and I follow from the ends in closed form, so that no turning point is searched.
+    Newton's method in the logarithms of the ends, a fixed number of limited steps: E and I follow from the
+    ends in closed form, so that no turning point is searched. J_phi is lowered from _FAR (J_r + J_z) to its
+    value, or to a hundredth of that, while the focal distance follows the energy.
     """
-    L = J[1] + jnp.abs(J[2])
+    L_z = jnp.abs(J[2])
+    wide = _FAR * (J[0] + J[1])
+    lowest = jnp.maximum(L_z, 1e-2 * wide)
+    L = J[1] + L_z
+    rho_0 = orbits.at(L).R
 
     def ends_of(y):
         return Ends(y[0], jnp.exp(y[1]), jnp.exp(y[2]))
 
-    def residual(y):
-        u, lat = _motions(potential, Delta2, rho_0, J[2], ends_of(y))
+    def motions(y, J_phi, Delta2):
+        return _motions(potential, Delta2, rho_0, J_phi, ends_of(y))
+
+    def residual(y, J_phi, Delta2):
+        u, lat = motions(y, J_phi, Delta2)
         J_r, J_z = _actions(u, lat, ends_of(y))
         return jnp.stack([jnp.log(J_r / J[0]), jnp.log(J_z / J[1]), (u.I - lat.I) / (L * L)])
 
-    def step(y, _):
-        change = jnp.linalg.solve(jax.jacfwd(residual)(y), residual(y))
+    def step(state, k):
+        y, Delta2 = state
+        J_phi = jnp.maximum(lowest, wide * 0.3**k)
+        lat = motions(y, J_phi, Delta2)[1]
+        Delta2 = jnp.where(k < _FOLLOWED, focal(lat.E, L_z), Delta2)
+        y = _lowered(lat, J_phi, y)
+        miss = partial(residual, J_phi=J_phi, Delta2=Delta2)
+        change = jnp.linalg.solve(jax.jacfwd(miss)(y), miss(y))
         change = change / jnp.maximum(1.0, jnp.max(jnp.abs(change) / _LIMITS))
         trials = y - _FRACTIONS[:, None] * change
-        misses = lax.map(lambda y: jnp.max(jnp.abs(residual(y))), trials)
-        return trials[jnp.argmin(jnp.where(jnp.isnan(misses), jnp.inf, misses))], None
+        misses = lax.map(lambda y: jnp.linalg.norm(miss(y)), trials)
+        return (trials[jnp.argmin(jnp.where(jnp.isnan(misses), jnp.inf, misses))], Delta2), None
 
+    first = jnp.concatenate([J[:2], jnp.maximum(L_z, wide)[None]])
+    start = isochrone_ends(orbits.at(J[1] + first[2]), first)
+    apo2 = jnp.exp(2.0 * (start.middle + start.half))
+    E = potential.Phi_of_squares(apo2, 0.0 * apo2) + 0.5 * (J[1] + first[2]) ** 2 / apo2
     y = jnp.stack([start.middle, jnp.log(start.half), jnp.log(start.tangent)])
-    y, _ = lax.scan(step, y, length=_STEPS)
-    ends = ends_of(y)
-    _, lat = _motions(potential, Delta2, rho_0, J[2], ends)
-    return lat, ends, jnp.max(jnp.abs(residual(y)))
+    (y, Delta2), _ = lax.scan(step, (y, focal(E, L_z)), jnp.arange(_STEPS))
+    _, lat = motions(y, lowest, Delta2)
+    return lat, ends_of(y), jnp.max(jnp.abs(residual(y, lowest, Delta2)))
+
+
+def _lowered(motion: SeparableMotion, J_phi, y):
+    """The unknowns with a pericentre at which J_phi can stop a motion with the latitude's I.
+
+    p_u^2 = 0 needs J_phi^2 Delta^2/rho^2 > 2 [Delta^2 (E - Phi) - I]: the solution fulfils it. Without this,
+    Newton's method for a box gets stuck where p_u^2 is largest.
+    """
+    log_peri, log_apo = y[0] - jnp.exp(y[1]), y[0] + jnp.exp(y[1])
+    free = _focal_p2(motion, jnp.exp(2.0 * log_peri))
+    largest = jnp.abs(J_phi) * jnp.sqrt(motion.Delta2 / jnp.where(free > 0.0, free, 1.0))
+    log_peri = jnp.where(free > 0.0, jnp.minimum(log_peri, jnp.log(largest)), log_peri)
+    return jnp.stack([0.5 * (log_apo + log_peri), jnp.log(0.5 * (log_apo - log_peri)), y[2]])
+
+
+def _focal_p2(motion: SeparableMotion, rho2: Scalar) -> Scalar:
+    """2 [Delta^2 (E - Phi) - I]: p_u^2 at the focus without J_phi, for Phi of a point in the plane."""
+    plane = motion.potential.Phi_of_squares(rho2, IN_PLANE**2 * rho2)
+    return 2.0 * (motion.Delta2 * (motion.E - plane) - motion.I)
+
+
+def passes_focus(motion: SeparableMotion, ends: Ends) -> Bool[Array, ""]:
+    """Whether a motion is a box: only its small |J_phi| keeps it from the axis between the foci.
+
+    The number was chosen by the residuals of tori of both families.
+    """
+    peri2 = jnp.exp(2.0 * (ends.middle - ends.half))
+    return _focal_p2(motion, peri2) > 200.0 * motion.J_phi**2
 
 
 def isochrone_ends(orbit: CircularOrbit, J: Actions) -> Ends:

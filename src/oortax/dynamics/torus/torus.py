@@ -12,11 +12,12 @@ from jaxtyping import Array, Float, Int
 from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import CircularOrbits, circular_orbits
 from oortax.dynamics.delta import FocalDistance, focal_distance
-from oortax.dynamics.torus.fit import angle_density, finish, fit, hamiltonian, on_grid, toy_actions
-from oortax.dynamics.torus.generating import Warp
+from oortax.dynamics.torus.fit import Problem, finish, fit, hamiltonian
+from oortax.dynamics.torus.generating import Warp, Waves
+from oortax.dynamics.torus.grid import grid
 from oortax.dynamics.torus.matching import matched
-from oortax.dynamics.torus.separable import isochrone_ends, separable_torus
-from oortax.dynamics.torus.toy import oscillator, sphere
+from oortax.dynamics.torus.separable import separable_torus
+from oortax.dynamics.torus.toy import oscillator, oscillator_azimuth, sphere
 from oortax.dynamics.torus.transformation import Transformation
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
@@ -98,15 +99,18 @@ class Torus(eqx.Module):
     def _at(self, waves, theta_phi: Scalar) -> tuple[Vec3, Vec3]:
         """Position and velocity at toy angles."""
         J = toy_actions(waves, self.S, self.J)
-        toy = sphere(waves.theta_z, J[1], J[2])
-        at = self.transformation(oscillator(self.transformation.barrier, waves.theta_r, J[0]), toy)
+        of_radius, of_latitude = self.transformation.barriers(J[2])
+        latitude = sphere(waves.theta_z, J[1], of_latitude)
+        at = self.transformation(oscillator(of_radius, waves.theta_r, J[0]), latitude)
         rho, height = jnp.sqrt(at.rho2), jnp.sqrt(at.rho2 + self.transformation.Delta2)
         R, z = rho * at.cosine, height * at.sine
         metric = at.rho2 + self.transformation.Delta2 * at.cosine**2
         v_R = (height * at.cosine * at.p_u - rho * at.sine * at.p_lat) / metric
         v_z = (rho * at.sine * at.p_u + height * at.cosine * at.p_lat) / metric
         v_phi = self.J[2] / R
-        phi = theta_phi + jnp.sign(self.J[2]) * (toy.azimuth - waves.theta_z)
+        in_plane = oscillator_azimuth(of_radius, waves.theta_r, J[0])
+        azimuth = jnp.where(self.transformation.box, in_plane, latitude.azimuth)
+        phi = theta_phi + jnp.where(self.J[2] < 0.0, -1.0, 1.0) * azimuth
         cos, sin = jnp.cos(phi), jnp.sin(phi)
         x = jnp.stack([R * cos, R * sin, z])
         return x, jnp.stack([v_R * cos - v_phi * sin, v_R * sin + v_phi * cos, v_z])
@@ -115,6 +119,17 @@ class Torus(eqx.Module):
 def _wrapped(angle):
     """To [-pi, pi)."""
     return (angle + jnp.pi) % (2.0 * jnp.pi) - jnp.pi
+
+
+def angle_density(waves: Waves, dS_dJ: Float[Array, "m 3"]) -> Scalar:
+    """d2(theta)/d2(chi) at one point, of the true angles."""
+    by_toy = jnp.stack([waves.by_r @ dS_dJ[:, :2], waves.by_z @ dS_dJ[:, :2]])
+    return jnp.abs(jnp.linalg.det(jnp.eye(2) + by_toy)) * waves.measure
+
+
+def toy_actions(waves: Waves, S: Float[Array, " m"], J: Actions) -> Actions:
+    """J^T at one point of the grid."""
+    return jnp.stack([J[0] + waves.by_r @ S, J[1] + waves.by_z @ S, J[2]])
 
 
 def fit_torus(potential: AbstractPotential, J: Actions, n_modes: int = 76) -> Torus:
@@ -153,30 +168,18 @@ def _fit_torus(potential, orbits: CircularOrbits, focal: FocalDistance, J: Actio
     lift = lax.stop_gradient(jnp.maximum(_LEAST_SHARE * L - J[:2], 0.0))
     J = jnp.concatenate([J[:2] + lift, J[2:]])
     frozen, fixed_J, orbits, focal = lax.stop_gradient((potential, J, orbits, focal))
-    motion, ends, miss = _separable(frozen, orbits, focal, fixed_J)
+    motion, ends, miss = separable_torus(frozen, orbits, focal, fixed_J)
     transformation = lax.stop_gradient(matched(motion, ends, fixed_J))
     warp = lax.stop_gradient(Warp.of(ends.half))
-    waves = on_grid(warp, n_modes)
-    S = lax.stop_gradient(fit(frozen, transformation, waves, fixed_J))
-    torus = _complete(potential, transformation, warp, waves, S, J, lax.stop_gradient(miss))
+    S = lax.stop_gradient(fit(Problem(frozen, transformation, warp, fixed_J), grid(n_modes)))
+    torus = _complete(Problem(potential, transformation, warp, J), S, lax.stop_gradient(miss))
     return _judged(torus, asked)
 
 
-def _separable(potential, orbits, focal, J):
-    """The fudge's torus, with the focal distance of its own energy."""
-    orbit = orbits.at(J[1] + jnp.abs(J[2]))
-    ends = isochrone_ends(orbit, J)
-    apo = jnp.exp(ends.middle + ends.half)
-    E = potential.Phi_of_squares(apo * apo, 0.0 * apo) + 0.5 * ((J[1] + jnp.abs(J[2])) / apo) ** 2
-    for _ in range(2):
-        motion, ends, miss = separable_torus(potential, focal(E, J[2]), orbit.R, J, ends)
-        E = motion.E
-    return motion, ends, miss
-
-
-def _complete(potential, transformation, warp, waves, S, J, miss) -> Torus:
+def _complete(problem: Problem, S, miss) -> Torus:
     """The record, with its residual at fresh angles."""
-    found = finish(potential, transformation, waves, S, J)
+    potential, transformation, warp, J = problem
+    found = finish(problem, grid(S.shape[0]), S)
 
     def H(chi):
         at = warp.waves(chi, S.shape[0])

@@ -5,7 +5,7 @@ from typing import NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from oortax.dynamics.torus.toy import Latitude, Radial
 from oortax.types import Scalar
@@ -28,7 +28,7 @@ class Meridional(NamedTuple):
 class Transformation(eqx.Module):
     """rho as a function of the toy radius and the latitude as one of the toy latitude; constants of a torus.
 
-    ln(rho/r) is a Chebyshev series in ln(r), and ln(tan(lat)/tan(lat_toy)) one in sin^2(lat_toy), so that the
+    ln(rho/r) is a Chebyshev series in ln(r^2 + soft2), and ln(tan(lat)/tan(lat_toy)) one in sin^2(lat_toy), so that the
     plane and the pole stay where they are. Each depends on one coordinate, and momenta are divided by the
     derivative: the map is canonical whatever the coefficients. Series are continued beyond the range
     [middle - half, middle + half] of the torus they were made for.
@@ -36,25 +36,37 @@ class Transformation(eqx.Module):
     Attributes
     ----------
     Delta2 : kpc^2
-    barrier : kpc km/s, of the radial toy
-    middle, half : of ln(r) on the torus
+    box : whether the axis is avoided by the radial toy's barrier |J_phi| (else by that of the latitude)
+    barrier : kpc km/s, of the other toy
+    soft2 : kpc km/s
+    middle, half : of ln(r^2 + soft2)/2 on the torus
     sine2 : the largest sin^2(lat_toy) on the torus
     radial, latitude : coefficients
     """
 
     Delta2: Scalar
+    box: Bool[Array, ""]
     barrier: Scalar
+    soft2: Scalar
     middle: Scalar
     half: Scalar
     sine2: Scalar
     radial: Float[Array, " k"]
     latitude: Float[Array, " l"]
 
+    def barriers(self, J_phi: Scalar) -> tuple[Scalar, Scalar]:
+        """The angular momenta of the radial toy and of the latitude's."""
+        L_z = jnp.abs(J_phi)
+        return jnp.where(self.box, L_z, self.barrier), jnp.where(self.box, self.barrier, L_z)
+
     def __call__(self, radial: Radial, latitude: Latitude) -> Meridional:
         """The point and its momenta."""
-        shift, slope = _value_slope(self.radial, (radial.log_r - self.middle) / self.half)
-        rho2 = jnp.exp(2.0 * (radial.log_r + shift))
-        p_u = radial.p / (1.0 + slope / self.half) * jnp.sqrt(1.0 + self.Delta2 / rho2)
+        r2 = jnp.exp(2.0 * radial.log_r)
+        softened = r2 + self.soft2
+        shift, slope = _value_slope(self.radial, (0.5 * jnp.log(softened) - self.middle) / self.half)
+        rho2 = r2 * jnp.exp(2.0 * shift)
+        stretch = 1.0 + slope / self.half * r2 / softened
+        p_u = radial.p / stretch * jnp.sqrt(1.0 + self.Delta2 / rho2)
         sine2, cosine2 = latitude.sine**2, latitude.cosine**2
         log_f, slope = _value_slope(self.latitude, 2.0 * sine2 / self.sine2 - 1.0)
         f = jnp.exp(log_f)

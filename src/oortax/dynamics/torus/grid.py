@@ -1,0 +1,76 @@
+"""Fields on a grid of angles chi and sums of modes there: what a fit of S_n adds up.
+
+Products of two waves are waves again: mean(w cos(n.chi) cos(m.chi)) is half the sum of the Fourier
+coefficients of w at n + m and n - m. Normal matrices therefore follow from the spectra of three fields.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from oortax.dynamics.torus.generating import modes
+
+Field = Float[Array, "r z"]
+
+
+class Grid(NamedTuple):
+    """The grid for one set of modes: half of each period, by symmetry (static)."""
+
+    n: np.ndarray
+    chi_r: np.ndarray
+    chi_z: np.ndarray
+    cos_r: np.ndarray
+    sin_r: np.ndarray
+    cos_z: np.ndarray
+    sin_z: np.ndarray
+    at: np.ndarray
+    plus: np.ndarray
+    minus: np.ndarray
+
+    def spectrum(self, field: Field) -> Float[Array, " k"]:
+        """mean(field cos(k.chi)) for the sums and differences of all modes."""
+        even = self.cos_r @ field @ self.cos_z.T
+        odd = self.sin_r @ field @ self.sin_z.T
+        return jnp.concatenate([(even + odd)[:, :0:-1], even - odd], axis=1).ravel() / field.size
+
+    def coefficients(self, field: Field) -> Float[Array, " m"]:
+        """mean(field cos(n.chi)) for each mode."""
+        return self.spectrum(field)[self.at]
+
+    def gram(self, field: Field) -> Float[Array, "m m"]:
+        """mean(field cos(n.chi) cos(m.chi)) for all pairs of modes."""
+        spectrum = self.spectrum(field)
+        return 0.5 * (spectrum[self.plus] + spectrum[self.minus])
+
+    def sum(self, coefficients: Float[Array, " m"]) -> Field:
+        """sum_n c_n cos(n.chi)."""
+        n_r, n_z = self.n.max(axis=0)
+        columns = n_z // 2
+        table = jnp.zeros((n_r + 1, 2 * columns + 1)).at[self.n[:, 0], self.n[:, 1] // 2 + columns].add(coefficients)
+        upper, lower = table[:, columns:], table[:, columns::-1].at[:, 0].set(0.0)
+        rows, cols = slice(n_r + 1), slice(columns + 1)
+        even = self.cos_r[rows].T @ (upper + lower) @ self.cos_z[cols]
+        odd = self.sin_r[rows].T @ (upper - lower) @ self.sin_z[cols]
+        return even - odd
+
+
+@cache
+def grid(n_modes: int) -> Grid:
+    """The grid that n_modes modes are fitted on."""
+    n = modes(n_modes)
+    n_r, n_z = np.abs(n).max(axis=0)
+    sizes = np.maximum(16, [3 * n_r, 2 * n_z])
+    chi_r, chi_z = ((np.arange(size) + 0.5) * np.pi / size for size in sizes)
+    k_r, k_z = np.arange(2 * n_r + 1)[:, None], np.arange(0, 2 * n_z + 1, 2)[:, None]
+
+    def index(k):
+        k = np.where(k[..., :1] < 0, -k, k)
+        return k[..., 0] * (2 * n_z + 1) + k[..., 1] // 2 + n_z
+
+    return Grid(
+        n, chi_r, chi_z, np.cos(k_r * chi_r), np.sin(k_r * chi_r), np.cos(k_z * chi_z), np.sin(k_z * chi_z),
+        index(n), index(n[:, None] + n), index(n[:, None] - n),
+    )  # fmt: skip
