@@ -1,7 +1,7 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, likelihood, recovery, and mocks, which needs the catalogues (see there). Rows
-of those not run are kept as they are.
+Benchmarks: potentials, actions, tori, likelihood, recovery, and mocks, which needs the catalogues (see
+there). Rows of those not run are kept as they are.
 """
 
 import platform
@@ -16,11 +16,13 @@ import likelihood
 import mocks
 import potentials
 import recovery
+import tori
 
 HERE = Path(__file__).parent
 BENCHMARKS = {
     "potentials": potentials,
     "actions": actions,
+    "tori": tori,
     "likelihood": likelihood,
     "recovery": recovery,
     "mocks": mocks,

@@ -18,6 +18,7 @@ class Result(IntEnum):
     UNBOUND = 2
     NOT_CONVERGED = 3
     OUTSIDE = 4
+    INACCURATE = 5
 
     @property
     def sentence(self) -> str:
@@ -31,4 +32,5 @@ _SENTENCES = {
     Result.UNBOUND: "the star is not bound: E >= Phi(infinity), so it has no actions",
     Result.NOT_CONVERGED: "the iteration did not reach its tolerance",
     Result.OUTSIDE: "the input lies outside the tabulated range",
+    Result.INACCURATE: "a result was found, but its residual is above the tolerance that was asked for",
 }

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from oortax import dynamics, params, potential
-from oortax.dynamics.torus.generating import Warp
+from oortax.dynamics.torus.generating import Warp, modes
+from oortax.dynamics.torus.grid import grid
 from oortax.dynamics.torus.toy import oscillator, oscillator_azimuth, sphere
 from oortax.dynamics.torus.transformation import Transformation
 from oortax.results import Result
@@ -194,15 +195,34 @@ def test_the_toy_and_its_transformation_are_canonical(box):
         np.testing.assert_allclose(D.T @ form @ D, form, atol=1e-10)
 
 
-def test_waves_are_derivatives_of_the_modes():
-    warp = Warp.of(jnp.asarray(0.6))
-    chi = jnp.array([0.9, 2.2])
-    waves = warp.waves(chi, 22)
+def test_series_and_their_derivatives():
+    """Against the plain sum over modes."""
+    warp, chi = Warp.of(jnp.asarray(0.6)), jnp.array([0.9, 2.2])
+    c = jnp.asarray(np.random.default_rng(2).normal(size=(45, 2)))
+    n = jnp.asarray(modes(45), dtype=float)
 
     def toy(chi):
-        at = warp.waves(chi, 22)
-        return jnp.stack([at.theta_r, at.theta_z])
+        return jnp.stack([warp.radial(chi[0])[0], warp.vertical(chi[1])[0]])
 
-    by_chi = jax.jacfwd(lambda chi: warp.waves(chi, 22).sines)(chi)
-    by_theta = by_chi @ jnp.linalg.inv(jax.jacfwd(toy)(chi))
-    np.testing.assert_allclose(by_theta, jnp.stack([waves.by_r, waves.by_z], axis=1), atol=1e-12)
+    def plain(chi):
+        return 2.0 * jnp.sin(n @ chi) @ c
+
+    series = warp.series(chi, c)
+    by_toy = jax.jacfwd(plain)(chi) @ jnp.linalg.inv(jax.jacfwd(toy)(chi))
+    np.testing.assert_allclose(series.value, plain(chi), atol=1e-11)
+    np.testing.assert_allclose(jnp.stack([series.by_r, series.by_z], axis=1), by_toy, atol=1e-10)
+    np.testing.assert_allclose(toy(warp.unwarped(toy(chi))), toy(chi), atol=1e-6)
+
+
+def test_sums_on_the_grid():
+    """Spectra, normal matrices and syntheses against plain sums, for sets that end anywhere."""
+    key = np.random.default_rng(1)
+    for m in (7, 22, 50):
+        at = grid(m)
+        waves = np.cos(at.n[:, :1, None] * at.chi_r[:, None] + at.n[:, 1:, None] * at.chi_z)
+        field, c = key.normal(size=waves.shape[1:]), key.normal(size=m)
+        np.testing.assert_allclose(at.sum(jnp.asarray(c)), np.einsum("m,mij->ij", c, waves), atol=1e-12)
+        expected = np.einsum("mij,nij,ij->mn", waves, waves, field) / field.size
+        np.testing.assert_allclose(at.gram(jnp.asarray(field)), expected, atol=1e-14)
+        expected = np.einsum("mij,ij->m", waves, field) / field.size
+        np.testing.assert_allclose(at.coefficients(jnp.asarray(field)), expected, atol=1e-14)

@@ -3,7 +3,7 @@
 from oortax.dynamics.base import AbstractActionFinder
 from oortax.dynamics.circular import CircularOrbit, CircularOrbits, circular_orbits
 from oortax.dynamics.staeckel import StaeckelFudge, StarActions
-from oortax.dynamics.torus import Torus, fit_torus
+from oortax.dynamics.torus import Torus, fit_tori, fit_torus, refit_tori, refit_torus
 
 FINDERS: dict[str, type[AbstractActionFinder]] = {"StaeckelFudge": StaeckelFudge}
 """Action finders by the name that a config's `finder` key uses."""
@@ -17,5 +17,8 @@ __all__ = [
     "StarActions",
     "Torus",
     "circular_orbits",
+    "fit_tori",
     "fit_torus",
+    "refit_tori",
+    "refit_torus",
 ]

@@ -1,5 +1,6 @@
 """Tori: J -> (x, v)."""
 
-from oortax.dynamics.torus.torus import Torus, fit_torus
+from oortax.dynamics.torus.tori import fit_tori, refit_tori
+from oortax.dynamics.torus.torus import Torus, fit_torus, refit_torus
 
-__all__ = ["Torus", "fit_torus"]
+__all__ = ["Torus", "fit_tori", "fit_torus", "refit_tori", "refit_torus"]

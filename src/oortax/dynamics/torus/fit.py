@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from oortax.dynamics.torus.generating import Warp
@@ -123,7 +123,11 @@ class Normal(NamedTuple):
         matrix = jnp.asarray(np.outer(n_r, n_r)) * aa + cross * ab + jnp.asarray(np.outer(n_z, n_z)) * bb
         mean = n_r * grid.coefficients(a) + n_z * grid.coefficients(b)
         # The square of a column with all its n.Omega taken positive: what is large there, but at a resonance.
-        scale = n_r**2 * jnp.mean(a * a) + 2 * abs(n_r * n_z) * jnp.mean(jnp.abs(a * b)) + n_z**2 * jnp.mean(b * b)
+        scale = jnp.asarray(
+            n_r**2 * jnp.mean(a * a)
+            + 2 * abs(n_r * n_z) * jnp.mean(jnp.abs(a * b))
+            + n_z**2 * jnp.mean(b * b)
+        )
         return cls(a, b, 4.0 * (matrix - mean[:, None] * mean), 2.0 * scale)
 
     def project(self, grid: Grid, field: Field) -> Float[Array, " m"]:
@@ -136,7 +140,6 @@ class Normal(NamedTuple):
         return jax.scipy.linalg.solve(self.matrix + jnp.diag(damping * self.scale), right, assume_a="pos")
 
 
-
 class _State(NamedTuple):
     S: Float[Array, " m"]
     energy: Energy
@@ -146,8 +149,8 @@ class _State(NamedTuple):
     steps: Int[Array, ""]
 
 
-def fit(problem: Problem, grid: Grid) -> Float[Array, " m"]:
-    """S_n by Levenberg's method from S_n = 0, until that gains no more; not differentiable."""
+def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None = None) -> Float[Array, " m"]:
+    """S_n by Levenberg's method, a number of steps or until that gains no more; not differentiable."""
 
     def step(state: _State) -> _State:
         normal = Normal.of(grid, problem.warp, state.energy)
@@ -161,15 +164,17 @@ def fit(problem: Problem, grid: Grid) -> Float[Array, " m"]:
         kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
         damping = jnp.where(better, jnp.maximum(0.1 * state.damping, _LEAST), 30.0 * state.damping)
         gain = jnp.where(better, state.rms / rms, state.gain)
-        return _State(*kept, damping, gain, state.steps + 1)
+        S, energy, rms = kept
+        return _State(S, energy, rms, damping, gain, state.steps + 1)
 
     def gains(state: _State):
         return (state.gain > _GAIN) & (state.steps < _ITERATIONS)
 
-    S = jnp.zeros(len(grid.n))
     energy = problem.energy(grid, S)
     start = _State(S, energy, jnp.std(energy.H), jnp.asarray(_DAMPING), jnp.asarray(jnp.inf), jnp.asarray(0))
-    return lax.while_loop(gains, step, start).S
+    if steps is None:
+        return lax.while_loop(gains, step, start).S
+    return lax.scan(lambda state, _: (step(state), None), start, length=steps)[0].S
 
 
 def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:

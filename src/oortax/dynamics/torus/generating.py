@@ -12,6 +12,7 @@ from typing import NamedTuple, final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from oortax.types import Scalar
@@ -20,6 +21,7 @@ from oortax.types import Scalar
 _AT_PLANE = 0.8
 # |n_z| goes up to this times n_r: the plane is crossed in a small part of the vertical period.
 _VERTICAL = 4
+_UNWARP = 5
 
 
 @cache
@@ -43,19 +45,12 @@ def modes(n_modes: int) -> np.ndarray:
     return np.array(pairs[:n_modes])
 
 
-class Waves(NamedTuple):
-    """Toy angles at one chi, and the modes there.
+class Series(NamedTuple):
+    """2 sum_n c_n sin(n . chi) for q sets of coefficients, and its derivatives with respect to toy angles."""
 
-    `by_r` and `by_z` are d/dtheta^T_r and d/dtheta^T_z of 2 sin(n . chi), `sines` the modes themselves, and
-    `measure` is d2(theta^T)/d2(chi).
-    """
-
-    theta_r: Scalar
-    theta_z: Scalar
-    by_r: Float[Array, " m"]
-    by_z: Float[Array, " m"]
-    sines: Float[Array, " m"]
-    measure: Scalar
+    value: Float[Array, " q"]
+    by_r: Float[Array, " q"]
+    by_z: Float[Array, " q"]
 
 
 @final
@@ -77,18 +72,42 @@ class Warp(eqx.Module):
         """theta_z and its derivative."""
         return chi - 0.5 * _AT_PLANE * jnp.sin(2.0 * chi), 1.0 - _AT_PLANE * jnp.cos(2.0 * chi)
 
-    def waves(self, chi: Float[Array, "2"], n_modes: int) -> Waves:
-        """The modes at a pair of angles chi."""
-        n = modes(n_modes).astype(float)
-        phase = n @ chi
-        theta_r, by_chi_r = self.radial(chi[0])
-        theta_z, by_chi_z = self.vertical(chi[1])
-        cosines = 2.0 * jnp.cos(phase)
-        return Waves(
-            theta_r,
-            theta_z,
-            cosines * n[:, 0] / by_chi_r,
-            cosines * n[:, 1] / by_chi_z,
-            2.0 * jnp.sin(phase),
-            by_chi_r * by_chi_z,
+    def series(self, chi: Float[Array, "2"], coefficients: Float[Array, "m q"]) -> Series:
+        """The sums over modes at a pair of angles chi: over n_z first, with few sines and cosines."""
+        n = modes(coefficients.shape[0])
+        rows, columns = np.arange(n[:, 0].max() + 1), np.arange(0, np.abs(n[:, 1]).max() + 1, 2)
+        last = len(columns) - 1
+        table = jnp.zeros((len(rows), 2 * last + 1, coefficients.shape[1]))
+        table = table.at[n[:, 0], n[:, 1] // 2 + last].set(coefficients)
+        upper, lower = table[:, last:], table[:, last::-1].at[:, 0].set(0.0)
+        sin_r, cos_r = jnp.sin(rows * chi[0]), jnp.cos(rows * chi[0])
+        sin_z, cos_z = jnp.sin(columns * chi[1]), jnp.cos(columns * chi[1])
+
+        def over_z(by_cosine, by_sine):
+            even = jnp.einsum("l,klq->kq", by_cosine, upper + lower)
+            return even, jnp.einsum("l,klq->kq", by_sine, upper - lower)
+
+        even, odd = over_z(cos_z, sin_z)
+        slope_even, slope_odd = over_z(-columns * sin_z, columns * cos_z)
+        by_chi_r = (rows * cos_r) @ even - (rows * sin_r) @ odd
+        by_chi_z = sin_r @ slope_even + cos_r @ slope_odd
+        return Series(
+            2.0 * (sin_r @ even + cos_r @ odd),
+            2.0 * by_chi_r / self.radial(chi[0])[1],
+            2.0 * by_chi_z / self.vertical(chi[1])[1],
         )
+
+    def unwarped(self, theta: Float[Array, "2"]) -> Float[Array, "2"]:
+        """The chi of toy angles, to some digits: by Newton's method from where the warp is gentle."""
+
+        def solve(of, start, theta):
+            def step(chi, _):
+                value, slope = of(chi)
+                return chi - jnp.clip((value - theta) / slope, -0.5, 0.5), None
+
+            return lax.scan(step, start, length=_UNWARP)[0]
+
+        e = self.e
+        chi_r = theta[0] + e * jnp.sin(theta[0]) / (1.0 - e * jnp.cos(theta[0]) + 0.3 * e)
+        chi_z = theta[1] + 0.5 * _AT_PLANE * jnp.sin(2.0 * theta[1])
+        return jnp.stack([solve(self.radial, chi_r, theta[0]), solve(self.vertical, chi_z, theta[1])])

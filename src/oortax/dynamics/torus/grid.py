@@ -5,7 +5,7 @@ coefficients of w at n + m and n - m. Normal matrices therefore follow from the 
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,18 +17,22 @@ Field = Float[Array, "r z"]
 
 
 class Grid(NamedTuple):
-    """The grid for one set of modes: half of each period, by symmetry (static)."""
+    """The grid for one set of modes: half of each period, by symmetry. NumPy arrays, static in programs.
 
-    n: np.ndarray
-    chi_r: np.ndarray
-    chi_z: np.ndarray
-    cos_r: np.ndarray
-    sin_r: np.ndarray
-    cos_z: np.ndarray
-    sin_z: np.ndarray
-    at: np.ndarray
-    plus: np.ndarray
-    minus: np.ndarray
+    n are the modes (m, 2); chi_r, chi_z the angles; cos_r ... sin_z the waves of all sums of modes (waves,
+    angles); `at`, `plus` and `minus` the places of modes, of their sums and of differences in a spectrum.
+    """
+
+    n: Any
+    chi_r: Any
+    chi_z: Any
+    cos_r: Any
+    sin_r: Any
+    cos_z: Any
+    sin_z: Any
+    at: Any
+    plus: Any
+    minus: Any
 
     def spectrum(self, field: Field) -> Float[Array, " k"]:
         """mean(field cos(k.chi)) for the sums and differences of all modes."""
@@ -49,7 +53,11 @@ class Grid(NamedTuple):
         """sum_n c_n cos(n.chi)."""
         n_r, n_z = self.n.max(axis=0)
         columns = n_z // 2
-        table = jnp.zeros((n_r + 1, 2 * columns + 1)).at[self.n[:, 0], self.n[:, 1] // 2 + columns].add(coefficients)
+        table = (
+            jnp.zeros((n_r + 1, 2 * columns + 1))
+            .at[self.n[:, 0], self.n[:, 1] // 2 + columns]
+            .add(coefficients)
+        )
         upper, lower = table[:, columns:], table[:, columns::-1].at[:, 0].set(0.0)
         rows, cols = slice(n_r + 1), slice(columns + 1)
         even = self.cos_r[rows].T @ (upper + lower) @ self.cos_z[cols]
@@ -60,10 +68,21 @@ class Grid(NamedTuple):
 @cache
 def grid(n_modes: int) -> Grid:
     """The grid that n_modes modes are fitted on."""
+    n_r, n_z = np.abs(modes(n_modes)).max(axis=0)
+    sizes = np.maximum(16, [3 * n_r, 2 * n_z])
+    return _at(n_modes, *((np.arange(size) + 0.5) * np.pi / size for size in sizes))
+
+
+@cache
+def fresh(n_modes: int) -> Grid:
+    """Angles that no fit has seen."""
+    chi = 2.0 * np.pi * np.random.default_rng(7).uniform(size=20)
+    return _at(n_modes, chi[:8], chi[8:])
+
+
+def _at(n_modes: int, chi_r: np.ndarray, chi_z: np.ndarray) -> Grid:
     n = modes(n_modes)
     n_r, n_z = np.abs(n).max(axis=0)
-    sizes = np.maximum(16, [3 * n_r, 2 * n_z])
-    chi_r, chi_z = ((np.arange(size) + 0.5) * np.pi / size for size in sizes)
     k_r, k_z = np.arange(2 * n_r + 1)[:, None], np.arange(0, 2 * n_z + 1, 2)[:, None]
 
     def index(k):

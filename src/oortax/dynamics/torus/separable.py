@@ -7,7 +7,6 @@ ellipsoid rho = rho_0 (Binney 2012, MNRAS 426, 1324):
     p_lat^2/2 = I - E Delta^2 sin^2(lat) - V(lat) - J_phi^2/(2 cos^2(lat)),   V(0) = 0
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -28,7 +27,6 @@ _N_R, _N_Z = 16, 16
 _STEPS, _FOLLOWED, _FAR = 14, 8, 0.3
 # Newton's steps in ln(middle), ln(half) and ln(tan(lat)) at most.
 _LIMITS = np.array([0.4, 0.7, 0.7])
-_FRACTIONS = np.array([1.0, 0.4])
 _TINY = 1e-30
 
 
@@ -89,7 +87,7 @@ def radial_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
 
 
 def vertical_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
-    """p_lat d(lat)/dt at t in (0, pi/2), lat = largest sin(t): crowded where orbits turn close to the axis."""
+    """p_lat d(lat)/dt at t in (0, pi/2), lat = largest sin(t): crowded at the turning point."""
     largest = jnp.arctan(ends.tangent)
     p_lat = jnp.sqrt(jnp.maximum(motion.p_lat2(jnp.sin(largest * jnp.sin(t))), _TINY))
     return p_lat * largest * jnp.cos(t)
@@ -122,7 +120,7 @@ def _actions(u: SeparableMotion, lat: SeparableMotion, ends: Ends):
 def separable_torus(
     potential: AbstractPotential, orbits: CircularOrbits, focal: FocalDistance, J: Actions
 ) -> tuple[SeparableMotion, Ends, Scalar]:
-    """The motion whose fudge actions are J, its ends, and the largest residual (0 if it was found).
+    """The motion whose fudge actions are J, its ends, and the last step's residual (0 if it was found).
 
     Newton's method in the logarithms of the ends, a fixed number of limited steps: E and I follow from the
     ends in closed form, so that no turning point is searched. J_phi is lowered from _FAR (J_r + J_z) to its
@@ -143,7 +141,8 @@ def separable_torus(
     def residual(y, J_phi, Delta2):
         u, lat = motions(y, J_phi, Delta2)
         J_r, J_z = _actions(u, lat, ends_of(y))
-        return jnp.stack([jnp.log(J_r / J[0]), jnp.log(J_z / J[1]), (u.I - lat.I) / (L * L)])
+        misses = jnp.stack([jnp.log(J_r / J[0]), jnp.log(J_z / J[1]), (u.I - lat.I) / (L * L)])
+        return misses, misses
 
     def step(state, k):
         y, Delta2 = state
@@ -151,21 +150,18 @@ def separable_torus(
         lat = motions(y, J_phi, Delta2)[1]
         Delta2 = jnp.where(k < _FOLLOWED, focal(lat.E, L_z), Delta2)
         y = _lowered(lat, J_phi, y)
-        miss = partial(residual, J_phi=J_phi, Delta2=Delta2)
-        change = jnp.linalg.solve(jax.jacfwd(miss)(y), miss(y))
+        slopes, misses = jax.jacfwd(residual, has_aux=True)(y, J_phi, Delta2)
+        change = jnp.linalg.solve(slopes, misses)
         change = change / jnp.maximum(1.0, jnp.max(jnp.abs(change) / _LIMITS))
-        trials = y - _FRACTIONS[:, None] * change
-        misses = lax.map(lambda y: jnp.linalg.norm(miss(y)), trials)
-        return (trials[jnp.argmin(jnp.where(jnp.isnan(misses), jnp.inf, misses))], Delta2), None
+        return (y - change, Delta2), jnp.max(jnp.abs(misses))
 
     first = jnp.concatenate([J[:2], jnp.maximum(L_z, wide)[None]])
     start = isochrone_ends(orbits.at(J[1] + first[2]), first)
     apo2 = jnp.exp(2.0 * (start.middle + start.half))
     E = potential.Phi_of_squares(apo2, 0.0 * apo2) + 0.5 * (J[1] + first[2]) ** 2 / apo2
     y = jnp.stack([start.middle, jnp.log(start.half), jnp.log(start.tangent)])
-    (y, Delta2), _ = lax.scan(step, (y, focal(E, L_z)), jnp.arange(_STEPS))
-    _, lat = motions(y, lowest, Delta2)
-    return lat, ends_of(y), jnp.max(jnp.abs(residual(y, lowest, Delta2)))
+    (y, Delta2), misses = lax.scan(step, (y, focal(E, L_z)), jnp.arange(_STEPS))
+    return motions(y, lowest, Delta2)[1], ends_of(y), misses[-1]
 
 
 def _lowered(motion: SeparableMotion, J_phi, y):

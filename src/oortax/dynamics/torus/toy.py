@@ -51,7 +51,7 @@ def _r2(barrier, A, B, theta_r):
 def oscillator_azimuth(barrier: Scalar, theta_r: Scalar, J_r: Scalar) -> Scalar:
     """Azimuth of the plane oscillator since pericentre, less theta_r/2: periodic."""
     A, B = amplitudes(barrier, J_r)
-    # With u = e^(i theta_r/2): the azimuth is the argument of cos(theta_r/2) barrier + i (A + B) sin(theta_r/2).
+    # The azimuth is the argument of barrier cos(theta_r/2) + i (A + B) sin(theta_r/2).
     sin, cos = jnp.sin(0.5 * theta_r), jnp.cos(0.5 * theta_r)
     along, across = barrier * cos, (A + B) * sin
     return jnp.arctan2(across * cos - along * sin, along * cos + across * sin)

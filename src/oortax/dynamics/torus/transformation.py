@@ -28,10 +28,10 @@ class Meridional(NamedTuple):
 class Transformation(eqx.Module):
     """rho as a function of the toy radius and the latitude as one of the toy latitude; constants of a torus.
 
-    ln(rho/r) is a Chebyshev series in ln(r^2 + soft2), and ln(tan(lat)/tan(lat_toy)) one in sin^2(lat_toy), so that the
-    plane and the pole stay where they are. Each depends on one coordinate, and momenta are divided by the
-    derivative: the map is canonical whatever the coefficients. Series are continued beyond the range
-    [middle - half, middle + half] of the torus they were made for.
+    ln(rho/r) is a Chebyshev series in ln(r^2 + soft2), and ln(tan(lat)/tan(lat_toy)) one in sin^2(lat_toy),
+    so that the plane and the pole stay where they are. Each depends on one coordinate, and momenta are
+    divided by the derivative: the map is canonical whatever the coefficients. Series are continued beyond
+    the range [middle - half, middle + half] of the torus they were made for.
 
     Attributes
     ----------

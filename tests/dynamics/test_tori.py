@@ -1,0 +1,144 @@
+"""Many tori at once: tolerance and padding, both families, refitting in another potential, bad input."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oortax import dynamics, params, potential
+from oortax.results import Result
+
+POT = potential.mw_potential_2014()
+# Thin disc; retrograde halo; a box; a loop near the axis; J_phi = 0; negative J_z.
+J = np.array(
+    [
+        [30.0, 10.0, 1800.0],
+        [400.0, 300.0, -800.0],
+        [700.0, 100.0, 40.0],
+        [300.0, 1000.0, -130.0],
+        [600.0, 65.0, 0.0],
+        [30.0, -1.0, 1800.0],
+    ]
+)
+TOL = 1e-4
+
+
+@pytest.fixture(scope="module")
+def tori():
+    return dynamics.fit_tori(POT, J, tol=TOL, n_modes=(22, 45), batch_size=6, progress=False)
+
+
+def _one(tori, i):
+    return jax.tree.map(lambda leaf: leaf[i], tori)
+
+
+def test_a_torus_gets_the_terms_that_the_tolerance_needs(tori):
+    codes = [Result.OK, Result.INACCURATE, Result.INACCURATE, Result.INACCURATE]
+    assert tori.code[:4].tolist() == codes and tori.code[5] == Result.OUTSIDE
+    assert tori.S.shape == (6, 45)
+    assert (tori.S[0, 22:] == 0.0).all() and (tori.S[1:4, 22:] != 0.0).all()
+    # What 45 terms leave, with a margin of two: measured 4e-4, 1e-2 (a box past a cusp), 4e-3.
+    assert (np.asarray(tori.residual[:4]) < [1e-4, 1e-3, 2e-2, 1e-2]).all()
+    assert np.isfinite(tori.E[:4]).all() and np.isnan(tori.E[5])
+
+
+def test_families(tori):
+    assert tori.transformation.box.tolist()[:5] == [False, False, True, False, True]
+    limit = _one(tori, 4)
+    assert limit.residual < 0.1
+    x, v = limit.phase_point(jnp.array([2.0, 1.0, 0.3]))
+    # Without J_phi the orbit stays in a plane through the axis.
+    assert abs(x[0] * v[1] - x[1] * v[0]) < 1e-9 and np.isfinite(x).all()
+
+
+@pytest.mark.parametrize(("i", "largest"), [(1, 2.5e-2), (2, 0.1), (3, 3.5e-2)])
+def test_orbits_stay_on_their_tori(tori, i, largest):
+    """x(theta_0 + Omega t) against an integration over a radial period: energy, angles, both families.
+
+    Angles err by the residual of dH/dJ, which is far above that of H. With 45 terms they are off by 1.6e-2,
+    7.6e-2 and 2.3e-2 of the largest radius; the bounds are 1.3 to 1.5 times that. A wrong azimuth or
+    frequency would be off by the radius itself.
+    """
+    torus = _one(tori, i)
+    theta, n = jnp.array([1.1, 0.4, 0.2]), 2000
+    T = 2.0 * jnp.pi / torus.Omega[0]
+
+    @jax.jit
+    def orbit(x, v):
+        def step(state, _):
+            x, v = state
+            x = x + 0.5 * T / n * v
+            v = v + T / n * potential.acceleration(POT, x)
+            return (x + 0.5 * T / n * v, v), x
+
+        return jax.lax.scan(step, (x, v), length=n)[1]
+
+    x, v = torus.phase_point(theta)
+    t = np.arange(0, n, 100) * T / n
+    expected, _ = jax.jit(jax.vmap(torus.phase_point))(theta + t[:, None] * torus.Omega)
+    distance = jnp.linalg.norm(orbit(x, v)[::100] - expected, axis=1)
+    assert distance.max() < largest * jnp.linalg.norm(expected, axis=1).max()
+    assert distance.max() > 0.0
+
+
+def test_refitting_follows_the_potential(tori):
+    """E of refitted tori, against tori fitted anew, and its derivative against differences."""
+    good = jax.tree.map(lambda leaf: leaf[:4], tori)
+    traces = 0
+
+    @eqx.filter_jit
+    def refit(b):
+        nonlocal traces
+        traces += 1
+        return dynamics.refit_tori(params.replace(POT, {"disc.b": b}), good, batch_size=4)
+
+    b = params.parameters(POT)["disc.b"].value
+    same, moved = refit(jnp.asarray(b)), refit(jnp.asarray(1.05 * b))
+    assert traces == 1
+    scale = np.sum(np.asarray(good.Omega[:, :2] * good.J[:, :2]), axis=1)
+    assert (np.abs(same.E - good.E) < 1e-2 * good.residual * scale).all()
+    anew = dynamics.fit_tori(
+        params.replace(POT, {"disc.b": 1.05 * b}), J[:4], tol=1.0, n_modes=(45,), batch_size=6, progress=False
+    )
+    assert (np.abs(moved.E - good.E)[:2] > good.residual[:2] * scale[:2]).all(), "it moved"
+    assert (np.abs(moved.E - anew.E) < (moved.residual + anew.residual) * scale).all()
+    assert (moved.residual < 3.0 * anew.residual + 1e-4).all()
+
+    def energy(b):
+        return dynamics.refit_torus(params.replace(POT, {"disc.b": b}), _one(good, 0)).E
+
+    value = jax.jit(energy)
+    h = 1e-3 * b
+    expected = (value(b + h) - value(b - h)) / (2.0 * h)
+    assert jax.jit(jax.grad(energy))(jnp.asarray(b)) == pytest.approx(float(expected), rel=1e-4)
+
+
+BAD = {
+    "one torus": ({"J": J[0]}, "fit_torus"),
+    "no torus": ({"J": J[:0]}, r"\(n, 3\)"),
+    "float32": ({"J": J.astype(np.float32)}, "float64"),
+    "tol": ({"tol": 0.0}, "tol"),
+    "modes fall": ({"n_modes": (45, 22)}, "rising"),
+    "no modes": ({"n_modes": ()}, "rising"),
+    "batch": ({"batch_size": 0}, "batch_size"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arguments_are_refused(case):
+    wrong, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        dynamics.fit_tori(POT, **{"J": J, "progress": False, **wrong})
+
+
+def test_a_potential_that_binds_nothing_is_refused():
+    with pytest.raises(ValueError, match="no circular orbits"):
+        dynamics.fit_tori(potential.Negative(POT), J[:1], progress=False)
+    with pytest.raises(ValueError, match="steps"):
+        dynamics.refit_torus(POT, None, -1)
+
+
+def test_a_bar_is_shown(capsys):
+    dynamics.fit_tori(POT, J[:1], n_modes=(4,), tol=1.0, batch_size=1)
+    assert "tori, 4 terms" in capsys.readouterr().out
