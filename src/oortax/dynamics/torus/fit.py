@@ -188,10 +188,13 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     E and Omega are means over the true angles, which E's derivatives need to be right to the second order of
     the residual: the mean of dH/dS_n vanishes there.
     """
-    energy = problem.energy(grid, S)
-    normal = Normal.of(grid, problem.warp, energy)
-    change = -normal.solve(normal.project(grid, energy.H - jnp.mean(energy.H)), _LEAST)
-    S = S + lax.stop_gradient(room(problem, grid, S, change)) * change
+    before = problem.energy(grid, S)
+    normal = Normal.of(grid, problem.warp, before)
+    change = -normal.solve(normal.project(grid, before.H - jnp.mean(before.H)), _LEAST)
+    share = lax.stop_gradient(room(problem, grid, S, change))
+    # At a resonance the step may do harm: then it is kept for its derivatives only.
+    helps = jnp.std(problem.energy(grid, S + share * change).H) <= jnp.std(before.H)
+    S = S + lax.stop_gradient(jnp.where(helps, share - 1.0, -1.0) * change) + change
     energy = problem.energy(grid, S)
     slopes = jnp.stack([energy.by_r, energy.by_z, problem.by_J_phi(grid, S)])
     normal = Normal.of(grid, problem.warp, energy)

@@ -24,7 +24,8 @@ from oortax.types import Actions, Scalar
 
 _N_R, _N_Z = 16, 16
 # Steps, and those in which the focal distance follows the energy; J_phi at first, of J_r + J_z.
-_STEPS, _FOLLOWED, _FAR = 14, 8, 0.3
+_STEPS, _FOLLOWED, _FAR = 18, 8, 0.3
+_ASTRAY = 3.0
 # Newton's steps in ln(middle), ln(half) and ln(tan(lat)) at most.
 _LIMITS = np.array([0.4, 0.7, 0.7])
 _TINY = 1e-30
@@ -148,7 +149,9 @@ def separable_torus(
         y, Delta2 = state
         J_phi = jnp.maximum(lowest, wide * 0.3**k)
         lat = motions(y, J_phi, Delta2)[1]
-        Delta2 = jnp.where(k < _FOLLOWED, focal(lat.E, L_z), Delta2)
+        # Not after an energy gone astray.
+        followed = jnp.clip(focal(lat.E, L_z), Delta2_0 / _ASTRAY, _ASTRAY * Delta2_0)
+        Delta2 = jnp.where(k < _FOLLOWED, followed, Delta2)
         y = _lowered(lat, J_phi, y)
         slopes, misses = jax.jacfwd(residual, has_aux=True)(y, J_phi, Delta2)
         change = jnp.linalg.solve(slopes, misses)
@@ -160,7 +163,8 @@ def separable_torus(
     apo2 = jnp.exp(2.0 * (start.middle + start.half))
     E = potential.Phi_of_squares(apo2, 0.0 * apo2) + 0.5 * (J[1] + first[2]) ** 2 / apo2
     y = jnp.stack([start.middle, jnp.log(start.half), jnp.log(start.tangent)])
-    (y, Delta2), misses = lax.scan(step, (y, focal(E, L_z)), jnp.arange(_STEPS))
+    Delta2_0 = focal(E, L_z)
+    (y, Delta2), misses = lax.scan(step, (y, Delta2_0), jnp.arange(_STEPS))
     return motions(y, lowest, Delta2)[1], ends_of(y), misses[-1]
 
 
