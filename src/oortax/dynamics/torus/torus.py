@@ -191,11 +191,11 @@ def refit_torus(potential: AbstractPotential, torus: Torus, steps: int = 2) -> T
     table is built, and a compiled likelihood can carry a library of tori along. Traceable and vmappable;
     derivatives as in `fit_torus`. The residual tells how far the potential may move.
 
-    >>> from oortax import potential
+    >>> from oortax import params, potential
     >>> pot = potential.mw_potential_2014()
     >>> torus = fit_torus(pot, jnp.array([30.0, 10.0, 1800.0]), 22)
-    >>> heavier = refit_torus(potential.scale_to(pot, 8.0, 225.0), torus)
-    >>> bool(heavier.Omega[0] > torus.Omega[0]), bool(heavier.residual < 1e-3)
+    >>> thicker = refit_torus(params.replace(pot, {"disc.b": 0.3}), torus)
+    >>> bool(thicker.Omega[1] < torus.Omega[1]), bool(thicker.residual < 1e-3)
     (True, True)
     """
     if not isinstance(steps, int) or steps < 0:
