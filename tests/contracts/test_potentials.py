@@ -28,6 +28,7 @@ CASES = {
     "FlattenedNFW": potential.FlattenedNFW(rho_s=1e7, r_s=16.0, q=0.7),
     "PowerLawCutoff": potential.PowerLawCutoff(rho_0=4e8, alpha=1.8, r_c=1.9),
     "MiyamotoNagai": potential.MiyamotoNagai(M=6.8e10, a=3.0, b=0.28),
+    "KuzminKutuzov": potential.KuzminKutuzov(M=6e10, a=3.0, c=1.2),
     "LogarithmicHalo": potential.LogarithmicHalo(v_0=220.0, r_c=0.5, q=0.9),
     "ScaleFree": potential.ScaleFree(rho_s=5e8, rho_d=2e9, gamma=1.7, q=0.7, h=0.08),
     "logarithmic disc": potential.ScaleFree(rho_s=5e8, rho_d=2e9, gamma=2.0, q=0.7, h=0.08),
@@ -192,6 +193,14 @@ def _scale_free(R2, z2, gamma):
     return 5e8 * (R2 + z2 / 0.7**2) ** (-0.5 * gamma) + disc
 
 
+def _kuzmin_kutuzov(R2, z2, M, a, c):
+    """Dejonghe & de Zeeuw (1988), eq. 2.6."""
+    product = a**2 * c**2 + c**2 * R2 + a**2 * z2
+    total, root = R2 + z2 + a**2 + c**2, np.sqrt(product)
+    top = product + a**2 * (total + 3.0 * root)
+    return M * c**2 / (4.0 * np.pi) * top / (product**1.5 * (total + 2.0 * root) ** 1.5)
+
+
 # Published densities (Binney & Tremaine 2008, sections 2.2, 2.3), as functions of (r, R^2, z^2).
 DENSITIES = {
     "Isochrone": lambda r, R2, z2: _isochrone(r, 8e10, 3.0),
@@ -204,6 +213,7 @@ DENSITIES = {
     "PowerLawCutoff": lambda r, R2, z2: 4e8 * r**-1.8 * np.exp(-((r / 1.9) ** 2)),
     "logarithmic cusp": lambda r, R2, z2: 4e8 * r**-2.0 * np.exp(-((r / 1.9) ** 2)),
     "MiyamotoNagai": lambda r, R2, z2: _miyamoto_nagai(R2, z2, 6.8e10, 3.0, 0.28),
+    "KuzminKutuzov": lambda r, R2, z2: _kuzmin_kutuzov(R2, z2, 6e10, 3.0, 1.2),
     "LogarithmicHalo": lambda r, R2, z2: _logarithmic(R2, z2, 220.0, 0.5, 0.9),
     "ScaleFree": lambda r, R2, z2: _scale_free(R2, z2, 1.7),  # Dehnen & Binney (1996, eq. 3)
     "logarithmic disc": lambda r, R2, z2: _scale_free(R2, z2, 2.0),

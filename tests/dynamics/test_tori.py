@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from oortax import dynamics, params, potential
+from oortax.dynamics.delta import focal_distance
+from oortax.dynamics.torus.separable import separable_torus
 from oortax.results import Result
 
 POT = potential.mw_potential_2014()
@@ -38,8 +40,8 @@ def test_a_torus_gets_the_terms_that_the_tolerance_needs(tori):
     assert tori.code[:4].tolist() == codes and tori.code[5] == Result.OUTSIDE
     assert tori.S.shape == (6, 45)
     assert (tori.S[0, 22:] == 0.0).all() and (tori.S[1:4, 22:] != 0.0).all()
-    # What 45 terms leave, with a margin of two: measured 4e-4, 1e-2 (a box past a cusp), 4e-3.
-    assert (np.asarray(tori.residual[:4]) < [1e-4, 1e-3, 2e-2, 1e-2]).all()
+    # Measured with 45 terms 2.4e-4, 1.1e-2 (a box past a cusp), 7.5e-4: a margin of two.
+    assert (np.asarray(tori.residual[:4]) < [1e-4, 5e-4, 2e-2, 1.5e-3]).all()
     assert np.isfinite(tori.E[:4]).all() and np.isnan(tori.E[5])
 
 
@@ -50,6 +52,8 @@ def test_families(tori):
     x, v = limit.phase_point(jnp.array([2.0, 1.0, 0.3]))
     # Without J_phi the orbit stays in a plane through the axis.
     assert abs(x[0] * v[1] - x[1] * v[0]) < 1e-9 and np.isfinite(x).all()
+    # The azimuth of a box grows by pi in a radial period, at J_phi = 0 too.
+    assert limit.Omega[2] == pytest.approx(float(0.5 * limit.Omega[0]), rel=float(limit.residual))
 
 
 @pytest.mark.parametrize(("i", "largest"), [(1, 2.5e-2), (2, 0.1), (3, 3.5e-2)])
@@ -105,13 +109,24 @@ def test_refitting_follows_the_potential(tori):
     assert (np.abs(moved.E - anew.E) < (moved.residual + anew.residual) * scale).all()
     assert (moved.residual < 3.0 * anew.residual + 1e-4).all()
 
-    def energy(b):
-        return dynamics.refit_torus(params.replace(POT, {"disc.b": b}), _one(good, 0)).E
+    failed = dynamics.refit_tori(POT, jax.tree.map(lambda leaf: leaf[5:], tori), batch_size=1)
+    assert failed.code[0] == Result.OUTSIDE and np.isnan(failed.E[0])
 
-    value = jax.jit(energy)
-    h = 1e-3 * b
-    expected = (value(b + h) - value(b - h)) / (2.0 * h)
-    assert jax.jit(jax.grad(energy))(jnp.asarray(b)) == pytest.approx(float(expected), rel=1e-4)
+
+@pytest.mark.parametrize("name", ["mw_potential_2014", "dehnen_binney_1996"])
+def test_the_fudge_s_torus_is_found(name):
+    """Of random halo actions, J_phi from -2000 to 2000, boxes among them: nearly all, by their residual."""
+    key = np.random.default_rng(1)
+    J = np.stack([key.exponential(400.0, 400), key.exponential(300.0, 400), key.normal(0.0, 900.0, 400)], 1)
+
+    @jax.jit
+    def misses(pot, J):
+        orbits, focal = dynamics.circular_orbits(pot), focal_distance(pot)
+        return jax.lax.map(lambda J: separable_torus(pot, orbits, focal, J)[2], J, batch_size=16)
+
+    found = np.asarray(misses(potential.expand(getattr(potential, name)()), jnp.asarray(J))) < 1e-6
+    # Measured: 398 and 393 of 400; fits with S_n start from the others, too.
+    assert found.sum() >= 392
 
 
 BAD = {
@@ -140,5 +155,5 @@ def test_a_potential_that_binds_nothing_is_refused():
 
 
 def test_a_bar_is_shown(capsys):
-    dynamics.fit_tori(POT, J[:1], n_modes=(4,), tol=1.0, batch_size=1)
-    assert "tori, 4 terms" in capsys.readouterr().out
+    dynamics.fit_tori(POT, J, n_modes=(22,), tol=1.0, batch_size=6)
+    assert "tori, 22 terms" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from oortax.potential.derived import (
     frequencies,
     vertical_force,
 )
-from oortax.potential.discs import MiyamotoNagai
+from oortax.potential.discs import KuzminKutuzov, MiyamotoNagai
 from oortax.potential.expansion import Field, Grid
 from oortax.potential.expansion_error import ExpansionError, check_density, expansion_error
 from oortax.potential.exponential_discs import ExponentialDisc, Sech2Disc
@@ -54,6 +54,7 @@ __all__ = [
     "FlattenedNFW",
     "Hernquist",
     "Isochrone",
+    "KuzminKutuzov",
     "LogarithmicHalo",
     "MiyamotoNagai",
     "Negative",

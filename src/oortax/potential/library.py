@@ -6,7 +6,7 @@ from oortax.params import replace
 from oortax.potential.base import AbstractPotential
 from oortax.potential.composite import Sum
 from oortax.potential.derived import circular_velocity
-from oortax.potential.discs import MiyamotoNagai
+from oortax.potential.discs import KuzminKutuzov, MiyamotoNagai
 from oortax.potential.exponential_discs import ExponentialDisc, Sech2Disc
 from oortax.potential.halos import FlattenedNFW
 from oortax.potential.logarithmic import LogarithmicHalo
@@ -25,6 +25,7 @@ POTENTIALS: dict[str, type[AbstractPotential]] = {
         FlattenedNFW,
         PowerLawCutoff,
         MiyamotoNagai,
+        KuzminKutuzov,
         LogarithmicHalo,
         ScaleFree,
         ExponentialDisc,

@@ -23,9 +23,13 @@ from oortax.potential.base import AbstractPotential
 from oortax.types import Actions, Scalar
 
 _N_R, _N_Z = 16, 16
-# Steps, and those in which the focal distance follows the energy; J_phi at first, of J_r + J_z.
+# Steps, and those in which the focal distance follows the ends; J_phi at first, of J_r + J_z.
 _STEPS, _FOLLOWED, _FAR = 18, 8, 0.3
-_ASTRAY = 3.0
+# Where the focal distance makes the two motions separate: ln(rho) = middle + 0.3 half, 0.8 of the largest
+# latitude (chosen by residuals); steps in its logarithm at first and later.
+_AT_RHO, _AT_LATITUDE, _AT_FIRST, _LATER = 0.3, 0.8, 6, 2
+# Its bounds in squares of rho, and the least sin^2(lat) that differs enough from the plane.
+_LEAST, _MOST, _HIGH2 = 1e-6, 1e3, 1e-4
 # Newton's steps in ln(middle), ln(half) and ln(tan(lat)) at most.
 _LIMITS = np.array([0.4, 0.7, 0.7])
 _TINY = 1e-30
@@ -125,7 +129,7 @@ def separable_torus(
 
     Newton's method in the logarithms of the ends, a fixed number of limited steps: E and I follow from the
     ends in closed form, so that no turning point is searched. J_phi is lowered from _FAR (J_r + J_z) to its
-    value, or to a hundredth of that, while the focal distance follows the energy.
+    value, or to a hundredth of that, while the focal distance follows the ends.
     """
     L_z = jnp.abs(J[2])
     wide = _FAR * (J[0] + J[1])
@@ -148,11 +152,9 @@ def separable_torus(
     def step(state, k):
         y, Delta2 = state
         J_phi = jnp.maximum(lowest, wide * 0.3**k)
-        lat = motions(y, J_phi, Delta2)[1]
-        # Not after an energy gone astray.
-        followed = jnp.clip(focal(lat.E, L_z), Delta2_0 / _ASTRAY, _ASTRAY * Delta2_0)
+        followed = own_focal_distance2(potential, ends_of(y), Delta2, _LATER)
         Delta2 = jnp.where(k < _FOLLOWED, followed, Delta2)
-        y = _lowered(lat, J_phi, y)
+        y = _lowered(motions(y, J_phi, Delta2)[1], J_phi, y)
         slopes, misses = jax.jacfwd(residual, has_aux=True)(y, J_phi, Delta2)
         change = jnp.linalg.solve(slopes, misses)
         change = change / jnp.maximum(1.0, jnp.max(jnp.abs(change) / _LIMITS))
@@ -160,12 +162,42 @@ def separable_torus(
 
     first = jnp.concatenate([J[:2], jnp.maximum(L_z, wide)[None]])
     start = isochrone_ends(orbits.at(J[1] + first[2]), first)
+    y = jnp.stack([start.middle, jnp.log(start.half), jnp.log(start.tangent)])
+    # From above: there may be a lower, wrong end where the potential is nearly harmonic.
     apo2 = jnp.exp(2.0 * (start.middle + start.half))
     E = potential.Phi_of_squares(apo2, 0.0 * apo2) + 0.5 * (J[1] + first[2]) ** 2 / apo2
-    y = jnp.stack([start.middle, jnp.log(start.half), jnp.log(start.tangent)])
-    Delta2_0 = focal(E, L_z)
-    (y, Delta2), misses = lax.scan(step, (y, Delta2_0), jnp.arange(_STEPS))
+    Delta2 = own_focal_distance2(potential, start, focal(E, L_z), _AT_FIRST)
+    (y, Delta2), misses = lax.scan(step, (y, Delta2), jnp.arange(_STEPS))
     return motions(y, lowest, Delta2)[1], ends_of(y), misses[-1]
+
+
+def own_focal_distance2(potential: AbstractPotential, ends: Ends, Delta2: Scalar, steps: int) -> Scalar:
+    """Delta^2 of the coordinates in which an orbit's two motions separate best, by steps from a guess.
+
+    Where (rho^2 + Delta^2 cos^2(lat)) Phi is U(rho) + V(lat), its derivative with respect to rho^2 at given
+    rho is the same at all latitudes: here, in the plane and high on the orbit. Exact in Staeckel potentials;
+    small where the potential is prolate.
+    """
+    rho2 = jnp.exp(2.0 * (ends.middle + _AT_RHO * ends.half))
+    high2 = jnp.maximum(jnp.sin(_AT_LATITUDE * jnp.arctan(ends.tangent)) ** 2, _HIGH2)
+
+    def slope(Delta2, sine2):
+        def separated(rho2):
+            Phi = potential.Phi_of_squares(rho2 * (1.0 - sine2), (rho2 + Delta2) * sine2)
+            return (rho2 + Delta2 * (1.0 - sine2)) * Phi
+
+        return jax.jvp(separated, (rho2,), (jnp.ones_like(rho2),))[1]
+
+    def miss(log_Delta2):
+        Delta2 = jnp.exp(log_Delta2)
+        return slope(Delta2, high2) - slope(Delta2, IN_PLANE**2)
+
+    def step(log_Delta2, _):
+        value, by_log = jax.jvp(miss, (log_Delta2,), (jnp.ones_like(log_Delta2),))
+        return log_Delta2 - jnp.clip(value / by_log, -0.7, 0.7), None
+
+    Delta2 = jnp.exp(lax.scan(step, jnp.log(Delta2), length=steps)[0])
+    return jnp.clip(Delta2, _LEAST * rho2, _MOST * rho2)
 
 
 def _lowered(motion: SeparableMotion, J_phi, y):

@@ -43,7 +43,8 @@ def fit_tori(
     J : (n, 3), actions (J_r, J_z, J_phi) in kpc km/s
     tol : rms of H over the torus, over Omega_r J_r + Omega_z J_z
     n_modes : numbers of terms to try, rising
-    batch_size : tori held in memory at a time (16 on a CPU, whose cache they fit; 4096 on a GPU)
+    batch_size : tori held in memory at a time (16 on a CPU, whose cache they fit; 4096 on a GPU, where none
+        was tried)
     progress : show a bar
 
     Codes are those of `fit_torus` (where they are not OK, numbers are NaN), and INACCURATE (numbers are kept)
@@ -66,7 +67,7 @@ def fit_tori(
             "positive epicycle frequencies are needed): check its masses and lengths"
         )
     batch_size = batch_size or _BATCH.get(jax.default_backend(), _BATCH["cpu"])
-    chunk = max(batch_size, min(_CHUNK, len(actions)))
+    chunk, few = (_chunk(len(actions), batch_size, most) for most in (_CHUNK, _FEW))
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -87,7 +88,6 @@ def fit_tori(
             tori = _with_modes(tori, more)
             poor = np.flatnonzero((tori.residual > tol) & np.isfinite(tori.S).all(axis=1))
             task = bar.add_task(f"tori, {more} terms", total=len(poor))
-            few = max(batch_size, min(_FEW, len(actions)))
             for rows in _chunks(poor, few):
                 better = _refit_chunk(potential, _rows(tori, _padded(rows, few)), batch_size)
                 tori = _replaced(tori, rows, _rows(_on_host(better), slice(len(rows))))
@@ -126,6 +126,14 @@ def _fit_chunk(potential, orbits, focal, J, n_modes: int, batch_size: int) -> To
 @eqx.filter_jit
 def _refit_chunk(potential, tori: Torus, batch_size: int) -> Torus:
     return lax.map(lambda torus: _refitted(potential, torus, None), tori, batch_size=batch_size)
+
+
+def _chunk(n: int, batch_size: int, most: int) -> int:
+    """Whole batches for n tori or about `most`: a remainder would be compiled apart, and so would each n."""
+    size = batch_size
+    while size < min(n, most):
+        size *= 2
+    return size
 
 
 def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -56,7 +56,8 @@ class Transformation(eqx.Module):
 
     def barriers(self, J_phi: Scalar) -> tuple[Scalar, Scalar]:
         """The angular momenta of the radial toy and of the latitude's."""
-        L_z = jnp.abs(J_phi)
+        # Unlike that of abs, the derivative at J_phi = 0 is the limit from above, and so is Omega_phi.
+        L_z = jnp.where(J_phi < 0.0, -J_phi, J_phi)
         return jnp.where(self.box, L_z, self.barrier), jnp.where(self.box, self.barrier, L_z)
 
     def __call__(self, radial: Radial, latitude: Latitude) -> Meridional:
