@@ -1,13 +1,14 @@
 """Tori of random actions: residuals, codes, cost, and the orbits that start on them.
 
-Run `python benchmarks/tori.py` (a quarter of an hour; `--potentials mw_potential_2014 --tori 200` for less).
-Disc: J_r exponential with mean 30, J_z with mean 10, J_phi = 1800 +- 300 kpc km/s, tol 1e-4. Halo: means 400
-and 300, J_phi = 0 +- 900, tol 1e-3. The residual is the rms of H over the torus at angles that the fit has
-not seen, over Omega_r J_r + Omega_z J_z. "inaccurate": residual above tol with 162 terms; "not converged":
-above 0.1, or no torus. One thread; ms/torus is `fit_tori` without compilation, terms as tol needs them;
-"22 terms" the first stage alone; the
-first call compiles, unless the set before it has. "drift": largest |x - x(theta + Omega t)|/|x| along orbits integrated for 50
-radial periods from converged tori, median and 90% of 48. AGAMA's mapper, quoted from the project's own
+Run `python benchmarks/tori.py` (half an hour; `--potentials mw_potential_2014 --tori 200` for less). Disc:
+J_r exponential with mean 30, J_z with mean 10, J_phi = 1800 +- 300 kpc km/s. Halo: means 400 and 300, J_phi =
+0 +- 900. The residual is the rms of H over the torus at angles that the fit has not seen, over Omega_r J_r +
+Omega_z J_z. "inaccurate": residual above tol with the largest set of terms (162, or 280 where tol = 1e-5);
+"not converged": above 0.1, or no torus. "resonant, chaotic": share of 128 tori with such orbits, as
+integration shows (benchmarks/orbits.py); "regular" columns are of the others. "drift": largest |x - x(theta +
+Omega t)|/|x| along orbits integrated for 50 radial periods from tori with code OK, median and 90% of 48. One
+thread; ms/torus is `fit_tori` without compilation, terms as tol needs them; "22 terms" the first stage alone;
+the first call compiles, unless the set before it has. AGAMA's mapper, quoted from the project's own
 measurements on another machine: 2.9 ms (thin), 10.4 (thick), 18.8 (halo) where it succeeds, 67 of 100 halo
 tori fail in MWPotential2014.
 """
@@ -29,10 +30,17 @@ import numpy as np  # noqa: E402
 import oortax as ox  # noqa: E402
 from oortax import dynamics, potential  # noqa: E402
 from oortax.results import Result  # noqa: E402
+from orbits import kinds, leap  # noqa: E402
 
 POTENTIALS = ("mw_potential_2014", "mcmillan_2017", "dehnen_binney_1996")
-TOL = {"disc": 1e-4, "halo": 1e-3}
-ORBITS, PERIODS, STEPS = 48, 50, 600
+# Set, tol, numbers of terms.
+SETS = (
+    ("disc", 1e-4, (22, 76, 162)),
+    ("disc", 1e-5, (22, 76, 162)),
+    ("halo", 1e-3, (22, 76, 162)),
+    ("halo", 1e-5, (22, 76, 162, 280)),
+)
+ORBITS, PERIODS, STEPS, CLASSIFIED = 48, 50, 600, 128
 
 
 def random_actions(n: int, seed: int = 1) -> dict[str, np.ndarray]:
@@ -50,19 +58,11 @@ def _positions(tori: dynamics.Torus, theta):
 
 @eqx.filter_jit
 def _orbits(pot, x, v, step):
-    """Positions after each radial period: Forest and Ruth's fourth-order symplectic integrator."""
-    cube = 2.0 ** (1.0 / 3.0)
-    w = jnp.array([1.0, -cube, 1.0]) / (2.0 - cube)
+    """Positions after each radial period."""
     force = jax.vmap(lambda x: potential.acceleration(pot, x))
 
-    def leap(state, w):
-        x, v = state
-        x = x + 0.5 * w * step[:, None] * v
-        v = v + w * step[:, None] * force(x)
-        return (x + 0.5 * w * step[:, None] * v, v), None
-
     def period(state, _):
-        state, _ = jax.lax.scan(lambda s, _: (jax.lax.scan(leap, s, w)[0], None), state, length=STEPS)
+        state, _ = jax.lax.scan(lambda s, _: (leap(force, *s, step), None), state, length=STEPS)
         return state, state[0]
 
     return jax.lax.scan(period, (x, v), length=PERIODS)[1]
@@ -82,23 +82,27 @@ def drifts(pot, tori: dynamics.Torus) -> np.ndarray:
     return largest
 
 
-def row(name: str, family: str, n: int) -> dict[str, Any]:
-    """One potential and set."""
-    pot, J, tol = potential.expand(getattr(potential, name)()), random_actions(n)[family], TOL[family]
+def row(name: str, family: str, tol: float, n_modes: tuple[int, ...], n: int) -> dict[str, Any]:
+    """One potential, set and tolerance."""
+    pot, J = potential.expand(getattr(potential, name)()), random_actions(n)[family]
 
-    def timed(**options):
+    def timed(n_modes=n_modes):
         start = time.perf_counter()
-        tori = jax.block_until_ready(dynamics.fit_tori(pot, J, tol=tol, progress=False, **options))
-        return tori, time.perf_counter() - start
+        tori = dynamics.fit_tori(pot, J, tol=tol, n_modes=n_modes, progress=False)
+        return jax.block_until_ready(tori), time.perf_counter() - start
 
     _, first = timed()
     tori, seconds = timed()
-    _, least = timed(n_modes=(22,))
+    _, least = timed((22,))
     code, residual = np.asarray(tori.code), np.asarray(tori.residual)
     found = np.where(np.isfinite(residual), residual, np.inf)
-    quantile = {f"residual {q}%": np.sort(found)[min(n - 1, int(q / 100 * n))] for q in (50, 90, 95)}
+    quantile = {f"residual {q}%": np.sort(found)[min(n - 1, int(q / 100 * n))] for q in (50, 90)}
     good = np.flatnonzero(code == Result.OK)[:ORBITS]
     drift = drifts(pot, jax.tree.map(lambda leaf: leaf[good], tori))
+    there = np.flatnonzero(np.isfinite(tori.E[:CLASSIFIED]))
+    kind = kinds(pot, jax.tree.map(lambda leaf: leaf[there], tori))
+    regular = found[there[kind == "regular"]]
+    of_regular = {f"regular {q}%": np.quantile(regular, q / 100) for q in (50, 90, 97)}
     one = jax.tree.map(lambda leaf: leaf[good[0]], tori)
     theta = jnp.asarray(np.random.default_rng(4).uniform(0.0, 2.0 * np.pi, (8192, 3)))
     points = eqx.filter_jit(lambda t, theta: jax.lax.map(t.phase_point, theta, batch_size=256))
@@ -110,9 +114,12 @@ def row(name: str, family: str, n: int) -> dict[str, Any]:
     return {
         "potential": name,
         "set": family,
+        "tol": tol,
         **quantile,
         "inaccurate %": 100.0 * np.mean(code == Result.INACCURATE),
         "not converged %": 100.0 * np.mean(code == Result.NOT_CONVERGED),
+        "resonant, chaotic %": ", ".join(f"{100 * np.mean(kind == k):.0f}" for k in ("resonant", "chaotic")),
+        **of_regular,
         "drift": f"{np.median(drift):.0e}, {np.quantile(drift, 0.9):.0e}",
         "ms/torus": 1e3 * seconds / n,
         "22 terms": 1e3 * least / n,
@@ -125,7 +132,7 @@ def main(names: tuple[str, ...] = POTENTIALS, n: int = 1000) -> list[dict[str, A
     """Rows for each potential and set."""
     ox.enable_x64()
     jax.config.update("jax_enable_compilation_cache", False)
-    return [row(name, family, n) for name in names for family in TOL]
+    return [row(name, *options, n) for name in names for options in SETS]
 
 
 if __name__ == "__main__":

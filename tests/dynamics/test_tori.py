@@ -56,13 +56,13 @@ def test_families(tori):
     assert limit.Omega[2] == pytest.approx(float(0.5 * limit.Omega[0]), rel=float(limit.residual))
 
 
-@pytest.mark.parametrize(("i", "largest"), [(1, 2.5e-2), (2, 0.1), (3, 3.5e-2)])
+@pytest.mark.parametrize(("i", "largest"), [(1, 1.2e-2), (2, 0.15), (3, 4e-2)])
 def test_orbits_stay_on_their_tori(tori, i, largest):
     """x(theta_0 + Omega t) against an integration over a radial period: energy, angles, both families.
 
-    Angles err by the residual of dH/dJ, which is far above that of H. With 45 terms they are off by 1.6e-2,
-    7.6e-2 and 2.3e-2 of the largest radius; the bounds are 1.3 to 1.5 times that. A wrong azimuth or
-    frequency would be off by the radius itself.
+    Angles err by the residual of dH/dJ, which is above that of H. With 45 terms they are off by 8e-3, 0.12
+    (of a box whose H is off by 1e-2) and 2.9e-2 of the largest radius; the bounds are 1.3 to 1.5 times that.
+    A wrong azimuth or frequency would be off by the radius itself.
     """
     torus = _one(tori, i)
     theta, n = jnp.array([1.1, 0.4, 0.2]), 2000
@@ -98,12 +98,12 @@ def test_refitting_follows_the_potential(tori):
         return dynamics.refit_tori(params.replace(POT, {"disc.b": b}), good, batch_size=4)
 
     b = params.parameters(POT)["disc.b"].value
-    same, moved = refit(jnp.asarray(b)), refit(jnp.asarray(1.05 * b))
+    same, moved = refit(jnp.asarray(b)), refit(jnp.asarray(1.1 * b))
     assert traces == 1
     scale = np.sum(np.asarray(good.Omega[:, :2] * good.J[:, :2]), axis=1)
     assert (np.abs(same.E - good.E) < 1e-2 * good.residual * scale).all()
     anew = dynamics.fit_tori(
-        params.replace(POT, {"disc.b": 1.05 * b}), J[:4], tol=1.0, n_modes=(45,), batch_size=6, progress=False
+        params.replace(POT, {"disc.b": 1.1 * b}), J[:4], tol=1.0, n_modes=(45,), batch_size=6, progress=False
     )
     assert (np.abs(moved.E - good.E)[:2] > good.residual[:2] * scale[:2]).all(), "it moved"
     assert (np.abs(moved.E - anew.E) < (moved.residual + anew.residual) * scale).all()

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from oortax.dynamics.torus.angles import FudgeAngles
 from oortax.dynamics.torus.generating import Warp
 from oortax.dynamics.torus.grid import Field, Grid
 from oortax.dynamics.torus.toy import oscillator, sphere
@@ -60,14 +61,17 @@ class Problem(NamedTuple):
     potential: AbstractPotential
     transformation: Transformation
     warp: Warp
+    angles: FudgeAngles
     J: Actions
 
     def toy_actions(self, grid: Grid, S: Float[Array, " m"]) -> tuple[Field, Field]:
         """J^T_r and J^T_z on the grid."""
         _, by_chi_r = self.warp.radial(grid.chi_r)
         _, by_chi_z = self.warp.vertical(grid.chi_z)
-        J_r = self.J[0] + 2.0 * grid.sum(grid.n[:, 0] * S) / by_chi_r[:, None]
-        return J_r, self.J[1] + 2.0 * grid.sum(grid.n[:, 1] * S) / by_chi_z
+        angles_r, angles_z = self.angles.by_chi(grid.chi_r, grid.chi_z)
+        moved = self.J - self.angles.J
+        J_r = self.J[0] + ((moved @ angles_r)[:, None] + 2.0 * grid.sum(grid.n[:, 0] * S)) / by_chi_r[:, None]
+        return J_r, self.J[1] + (moved @ angles_z + 2.0 * grid.sum(grid.n[:, 1] * S)) / by_chi_z
 
     def _map(self, grid: Grid, of, J_r: Field, J_z: Field):
         """A function of (theta_r, theta_z, J) at all points of the grid."""
@@ -198,25 +202,32 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     energy = problem.energy(grid, S)
     slopes = jnp.stack([energy.by_r, energy.by_z, problem.by_J_phi(grid, S)])
     normal = Normal.of(grid, problem.warp, energy)
+    angles_r, angles_z = problem.angles.by_chi(grid.chi_r, grid.chi_z)
+    slopes = slopes + normal.a * angles_r[:, :, None] + normal.b * angles_z[:, None, :]
     centred = slopes - jnp.mean(slopes, axis=(1, 2), keepdims=True)
     dS_dJ = -normal.solve(jax.vmap(lambda f: normal.project(grid, f), out_axes=1)(centred), _LEAST)
     n_r, n_z = grid.n[:, 0, None], grid.n[:, 1, None]
     total = jax.vmap(grid.sum, 1)
     change = 2.0 * (normal.a * total(n_r * dS_dJ) + normal.b * total(n_z * dS_dJ))
-    weight = lax.stop_gradient(angle_density(problem.warp, grid, dS_dJ))
+    weight = lax.stop_gradient(angle_density(problem, grid, dS_dJ))
     weight = weight / jnp.sum(weight)
     Omega = jnp.sum(weight * (slopes + change), axis=(1, 2))
     return Fit(S, dS_dJ, jnp.sum(weight * energy.H), Omega, jnp.std(energy.H))
 
 
-def angle_density(warp: Warp, grid: Grid, dS_dJ: Float[Array, "m 3"]) -> Field:
+def angle_density(problem: Problem, grid: Grid, dS_dJ: Float[Array, "m 3"]) -> Field:
     """d2(theta)/d2(chi) on the grid, of the true angles."""
-    _, by_chi_r = warp.radial(grid.chi_r)
-    _, by_chi_z = warp.vertical(grid.chi_z)
-    by_chi_r = by_chi_r[:, None]
+    _, by_chi_r = problem.warp.radial(grid.chi_r)
+    _, by_chi_z = problem.warp.vertical(grid.chi_z)
+    angles_r, angles_z = problem.angles.by_chi(grid.chi_r, grid.chi_z)
     n_r, n_z = grid.n[:, 0], grid.n[:, 1]
-    rr, rz = (by_chi_r * (i == 0) + 2.0 * grid.sum(n_r * dS_dJ[:, i]) for i in (0, 1))
-    zr, zz = (by_chi_z * (i == 1) + 2.0 * grid.sum(n_z * dS_dJ[:, i]) for i in (0, 1))
+
+    def slopes(i):
+        by_r = ((by_chi_r if i == 0 else 0.0) + angles_r[i])[:, None] + 2.0 * grid.sum(n_r * dS_dJ[:, i])
+        by_z = (by_chi_z if i == 1 else 0.0) + angles_z[i] + 2.0 * grid.sum(n_z * dS_dJ[:, i])
+        return by_r, by_z
+
+    (rr, rz), (zr, zz) = slopes(0), slopes(1)
     return jnp.abs(rr * zz - rz * zr)
 
 

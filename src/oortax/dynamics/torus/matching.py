@@ -25,10 +25,10 @@ from oortax.dynamics.torus.separable import (
 )
 from oortax.dynamics.torus.toy import amplitudes
 from oortax.dynamics.torus.transformation import Transformation
-from oortax.types import Actions
+from oortax.types import Actions, Scalar
 
 # Nodes of the partial actions, and coefficients kept of the two series.
-_N_R, _N_Z, _KEPT = 32, 24, 16
+N_R, N_Z, _KEPT = 32, 24, 16
 _NEWTON = 10
 _TINY = 1e-30
 
@@ -50,29 +50,28 @@ def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
     soft2 = jnp.where(box, motion.Delta2 * apo2 * jnp.exp(-2.0 * (ends.middle + ends.half)), 0.0)
     low, high = (0.5 * jnp.log(r2 + soft2) for r2 in (peri2, apo2))
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
-    t = jnp.asarray(radial_nodes(_N_R))
+    t = jnp.asarray(radial_nodes(N_R))
     above = jnp.exp(2.0 * low) * jnp.expm1(4.0 * half * jnp.sin(0.5 * t) ** 2)
     below = -jnp.exp(2.0 * high) * jnp.expm1(-4.0 * half * jnp.cos(0.5 * t) ** 2)
     log_r = 0.5 * jnp.log(peri2 + above)
     # The toy angle at these radii: r^2 - peri^2 = 2 B sin^2(theta/2).
     theta = 2.0 * jnp.arctan(jnp.sqrt(above / below))
-    turned = jnp.arctan2(apo2 * jnp.sin(0.5 * theta), of_radius * jnp.cos(0.5 * theta))
-    partial_J = 0.5 * (A * theta + B * jnp.sin(theta)) - of_radius * turned
     speed = jax.vmap(partial(radial_speed, motion, ends))(t)
-    where = _where(speed, 1, partial_J / J[0], t)
+    where = where_partial_actions_agree(speed, 1, radial_partial_action(theta, J[0], of_radius) / J[0], t)
     log_rho = ends.middle - ends.half * jnp.cos(where)
-    radial = (jnp.asarray(_cosines(_N_R, 1)) @ (log_rho - log_r))[:_KEPT]
+    radial = (jnp.asarray(cosines(N_R, 1)) @ (log_rho - log_r))[:_KEPT]
 
-    theta = 0.5 * jnp.asarray(radial_nodes(_N_Z))
+    theta = 0.5 * jnp.asarray(radial_nodes(N_Z))
     L = J[1] + of_latitude
     sine2 = J[1] * (J[1] + 2.0 * of_latitude) / (L * L)
     sin, cos = jnp.sin(theta), jnp.cos(theta)
-    partial_J = L * theta - of_latitude * jnp.arctan2(of_latitude / L * sin, cos)
     speed = jax.vmap(partial(vertical_speed, motion, ends))(theta)
-    where = _where(speed, 2, partial_J / J[1], theta)
+    where = where_partial_actions_agree(
+        speed, 2, vertical_partial_action(theta, J[1], of_latitude) / J[1], theta
+    )
     tangent = jnp.tan(jnp.arctan(ends.tangent) * jnp.sin(where))
     toy = jnp.sqrt(sine2) * sin / jnp.hypot(cos, of_latitude / L * sin)
-    latitude = (jnp.asarray(_cosines(_N_Z, 2)) @ jnp.log(tangent / toy))[:_KEPT]
+    latitude = (jnp.asarray(cosines(N_Z, 2)) @ jnp.log(tangent / toy))[:_KEPT]
     # T_k(2 sin^2 - 1) = (-1)^k cos(2 k theta), T_k(-cos t) likewise.
     sign = jnp.asarray((-1.0) ** np.arange(_KEPT))
     return Transformation(
@@ -80,8 +79,21 @@ def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
     )
 
 
+def radial_partial_action(theta: Scalar, J_r: Scalar, barrier: Scalar) -> Scalar:
+    """int_peri^r p dr of the toy, at its angle theta: pi J_r at apocentre."""
+    A, B = amplitudes(barrier, J_r)
+    turned = jnp.arctan2((A + B) * jnp.sin(0.5 * theta), barrier * jnp.cos(0.5 * theta))
+    return 0.5 * (A * theta + B * jnp.sin(theta)) - barrier * turned
+
+
+def vertical_partial_action(theta: Scalar, J_z: Scalar, barrier: Scalar) -> Scalar:
+    """int_0^lat p dlat of the toy, at its angle theta: J_z pi/2 at the largest latitude."""
+    L = J_z + barrier
+    return L * theta - barrier * jnp.arctan2(barrier / L * jnp.sin(theta), jnp.cos(theta))
+
+
 @cache
-def _cosines(n: int, step: int) -> np.ndarray:
+def cosines(n: int, step: int) -> np.ndarray:
     """Values at the n nodes of a period's half or quarter -> coefficients of cos(step k t)."""
     t = radial_nodes(n) / step
     matrix = np.cos(step * np.arange(n)[:, None] * t) * 2.0 / n
@@ -89,14 +101,14 @@ def _cosines(n: int, step: int) -> np.ndarray:
     return matrix
 
 
-def _where(speed, step: int, fraction, start):
+def where_partial_actions_agree(speed, step: int, fraction, start):
     """The t at which the integral of a speed, a series of cos(step k t), is a fraction of its mean.
 
     At a turning point the integral vanishes as the cube of the distance: Newton's method is applied to its
     cube root, from the nearer end (from the plane as it is), within a bracket, for a fixed number of steps.
     """
     n = speed.shape[0]
-    a = jnp.asarray(_cosines(n, step)) @ speed
+    a = jnp.asarray(cosines(n, step)) @ speed
     a = (a / a[0])[1:]
     k = step * jnp.arange(1.0, n)
     end = np.pi / step

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import CircularOrbits, circular_orbits
 from oortax.dynamics.delta import FocalDistance, focal_distance
+from oortax.dynamics.torus.angles import FudgeAngles, Shift, fudge_angles
 from oortax.dynamics.torus.fit import Problem, finish, fit
-from oortax.dynamics.torus.generating import Warp
+from oortax.dynamics.torus.generating import Series, Warp
 from oortax.dynamics.torus.grid import fresh, grid
 from oortax.dynamics.torus.matching import matched
 from oortax.dynamics.torus.separable import separable_torus
@@ -27,6 +28,8 @@ from oortax.types import Actions, Angles, Frequencies, Scalar, Vec3
 _LEAST_SHARE = 1e-7
 # A fit that leaves more than this of rms(H)/(Omega_r J_r + Omega_z J_z) is none.
 _WORST = 0.1
+# Residual (logarithms of actions) of the fudge's torus below which its angles are used.
+_FOUND = 1e-3
 _NEWTON = 7
 
 
@@ -42,7 +45,7 @@ class Torus(eqx.Module):
     S, dS_dJ : coefficients of the generating function (`oortax.dynamics.torus.generating`)
     residual : rms of H - E over angles that the fit has not seen, over Omega_r J_r + Omega_z J_z
     code : a `Result`; where it is neither OK nor INACCURATE, numbers are NaN
-    transformation, warp : constants of the torus
+    transformation, warp, angles : constants of the torus
     """
 
     J: Actions
@@ -54,6 +57,7 @@ class Torus(eqx.Module):
     code: Int[Array, ""]
     transformation: Transformation
     warp: Warp
+    angles: FudgeAngles
 
     def phase_point(self, theta: Angles) -> tuple[Vec3, Vec3]:
         """Position (kpc) and velocity (km/s) at angles theta = (theta_r, theta_z, theta_phi).
@@ -63,7 +67,8 @@ class Torus(eqx.Module):
         """
         chi = self._chi(theta[:2])
         series = self.warp.series(chi, jnp.concatenate([self.S[:, None], self.dS_dJ[:, 2:]], axis=1))
-        return self._at(chi, series.by_r[0], series.by_z[0], theta[2] - series.value[1])
+        shift = self.angles.at(self.warp, chi)
+        return self._at(chi, series, shift, theta[2] - shift.value[2] - series.value[1])
 
     def phase_point_toy(self, theta: Angles) -> tuple[Vec3, Vec3, Scalar]:
         """Position and velocity at warped toy angles (chi_r, chi_z, theta^T_phi), and d3(theta)/d3(chi).
@@ -71,8 +76,9 @@ class Torus(eqx.Module):
         Cheaper than `phase_point`: averages over the torus are sums over uniform chi with these weights.
         """
         series = self.warp.series(theta[:2], jnp.concatenate([self.S[:, None], self.dS_dJ[:, :2]], axis=1))
-        x, v = self._at(theta[:2], series.by_r[0], series.by_z[0], theta[2])
-        (a, b), (c, d) = _by_toy(series.by_r[1:], series.by_z[1:])
+        shift = self.angles.at(self.warp, theta[:2])
+        x, v = self._at(theta[:2], series, shift, theta[2])
+        (a, b), (c, d) = _by_toy(shift, series.by_r[1:], series.by_z[1:])
         return x, v, jnp.abs((a * d - b * c) * jnp.prod(self._slopes(theta[:2])))
 
     def _slopes(self, chi: Float[Array, "2"]) -> Float[Array, "2"]:
@@ -83,7 +89,8 @@ class Torus(eqx.Module):
         """True (theta_r, theta_z) at chi, and their derivatives, rows theta, with respect to toy angles."""
         series = self.warp.series(chi, self.dS_dJ[:, :2])
         toy = jnp.stack([self.warp.radial(chi[0])[0], self.warp.vertical(chi[1])[0]])
-        return toy + series.value, _by_toy(series.by_r, series.by_z)
+        shift = self.angles.at(self.warp, chi)
+        return toy + shift.value[:2] + series.value, _by_toy(shift, series.by_r, series.by_z)
 
     def _chi(self, theta: Float[Array, "2"]) -> Float[Array, "2"]:
         """The chi of true angles, by Newton's method; differentiable as its solution."""
@@ -102,8 +109,12 @@ class Torus(eqx.Module):
         angles, _ = self._angles(chi)
         return chi - change(chi, angles - theta + target, torus._angles(chi)[1])
 
-    def _at(self, chi: Float[Array, "2"], by_r, by_z, theta_phi: Scalar) -> tuple[Vec3, Vec3]:
-        """Position and velocity, for what S adds to the toy actions."""
+    def _at(
+        self, chi: Float[Array, "2"], series: Series, shift: Shift, theta_phi: Scalar
+    ) -> tuple[Vec3, Vec3]:
+        """Position and velocity; the first of the series is S itself."""
+        moved = self.J - self.angles.J
+        by_r, by_z = series.by_r[0] + moved @ shift.by_r, series.by_z[0] + moved @ shift.by_z
         J = jnp.stack([self.J[0] + by_r, self.J[1] + by_z])
         theta_r, theta_z = self.warp.radial(chi[0])[0], self.warp.vertical(chi[1])[0]
         of_radius, of_latitude = self.transformation.barriers(self.J[2])
@@ -128,27 +139,28 @@ def _wrapped(angle):
     return (angle + jnp.pi) % (2.0 * jnp.pi) - jnp.pi
 
 
-def _by_toy(by_r, by_z):
-    """d(theta)/d(theta^T), rows theta, from what the series add."""
-    return jnp.stack([by_r, by_z], axis=1) + jnp.eye(2)
+def _by_toy(shift: Shift, by_r, by_z):
+    """d(theta)/d(theta^T), rows theta, from what the fudge's angles and the series add."""
+    return jnp.stack([shift.by_r[:2] + by_r, shift.by_z[:2] + by_z], axis=1) + jnp.eye(2)
 
 
 def fit_torus(potential: AbstractPotential, J: Actions, n_modes: int = 76) -> Torus:
     """The torus of actions J = (J_r, J_z, J_phi) in a potential.
 
-    The toy torus is bent into the one that the Staeckel fudge assigns to J; a generating function of n_modes
-    terms (static) then makes H constant over it. Traceable and vmappable. Derivatives with respect to J and
-    the potential are those of the fitted equations' solution (implicit), at fixed toy map. dE/dalpha is the
-    torus average of dPhi/dalpha to the residual; differences of whole fits, whose toy maps move, agree with
-    it to 1e-4 for a disc orbit and 1e-2 for a halo orbit (45 modes).
+    The toy torus is bent into the one that the Staeckel fudge assigns to J, and its angles into the fudge's.
+    A generating function of n_modes terms (static) then makes H constant over it. Traceable and vmappable.
+    Derivatives with respect to J and the potential are those of the fitted equations' solution (implicit), at
+    fixed toy map. dE/dalpha is the torus average of dPhi/dalpha to the residual.
 
-    Residuals of 76 modes in mw_potential_2014 are below 2e-7 for orbits of a thin disc, 2e-6 of a thick one,
-    and 6e-4 of a halo; x at given angles agrees with long integrations of these to 2e-5, 6e-5 and 3e-3 of
-    itself (tests/dynamics/test_torus.py). Orbits of small |J_phi| pass the centre as boxes or the axis as
-    loops, with residuals up to 2e-2, and some are not found; nor is the shape of shells (J_r -> 0 at large
-    J_z), whose Omega_r is poor. Angles err by more than H: with 45 terms x is within 2.5e-2 of an orbit of
-    the halo, 0.1 of a box (tests/dynamics/test_tori.py). Shares and residuals of random sets in three potentials
-    are in benchmarks/RESULTS.md. At J_phi = 0 derivatives and Omega_phi are limits from above.
+    Exact in Staeckel potentials and in the isochrone: to 1e-6 and better in J along the torus and in
+    Omega, of boxes, too (tests/dynamics/test_exact_tori.py). Residuals of 76 modes in mw_potential_2014 are
+    below 1e-7 for orbits of a thin disc, 1e-6 of a thick one, and 1.3e-4 of a halo; x at given angles agrees
+    with long integrations of these to 2e-6, 5e-6 and 5e-4 of itself (tests/dynamics/test_torus.py). Orbits of
+    small |J_phi| pass the centre as boxes or the axis as loops, with residuals up to 2e-2; about half of them
+    are resonant or chaotic in a strongly flattened potential. Angles err by more than H: with 45 terms x is
+    within 1.2e-2 of an orbit of the halo, 0.15 of a box (tests/dynamics/test_tori.py). Shares and residuals
+    of random sets in three potentials are in benchmarks/RESULTS.md. At J_phi = 0 derivatives and Omega_phi are
+    limits from above.
 
     The code is OUTSIDE for negative J_r or J_z, NONFINITE for NaN or infinite J, and NOT_CONVERGED where no
     torus was found. Needs float64 (ValueError).
@@ -171,12 +183,13 @@ def _fit_torus(potential, orbits: CircularOrbits, focal: FocalDistance, J: Actio
     lift = lax.stop_gradient(jnp.maximum(_LEAST_SHARE * total - J[:2], 0.0))
     J = jnp.concatenate([J[:2] + lift, J[2:]])
     frozen, fixed_J, orbits, focal = lax.stop_gradient((potential, J, orbits, focal))
-    motion, ends, _ = separable_torus(frozen, orbits, focal, fixed_J)
+    motion, ends, miss = separable_torus(frozen, orbits, focal, fixed_J)
     transformation = lax.stop_gradient(matched(motion, ends, fixed_J))
     warp = lax.stop_gradient(Warp.of(ends.half))
-    fixed = Problem(frozen, transformation, warp, fixed_J)
+    angles = lax.stop_gradient(fudge_angles(motion, ends, fixed_J, transformation, warp, miss < _FOUND))
+    fixed = Problem(frozen, transformation, warp, angles, fixed_J)
     S = lax.stop_gradient(fit(fixed, grid(n_modes), jnp.zeros(n_modes)))
-    return _complete(Problem(potential, transformation, warp, J), S, asked, known=jnp.array(True))
+    return _complete(Problem(potential, transformation, warp, angles, J), S, asked, known=jnp.array(True))
 
 
 def refit_torus(potential: AbstractPotential, torus: Torus, steps: int = 2) -> Torus:
@@ -202,7 +215,9 @@ def refit_torus(potential: AbstractPotential, torus: Torus, steps: int = 2) -> T
 
 def _refitted(potential, torus: Torus, steps: int | None) -> Torus:
     """With the torus's modes; steps None: until nothing is gained."""
-    problem = Problem(potential, *lax.stop_gradient((torus.transformation, torus.warp)), torus.J)
+    problem = Problem(
+        potential, *lax.stop_gradient((torus.transformation, torus.warp, torus.angles)), torus.J
+    )
     known = jnp.all(jnp.isfinite(torus.S))
     start = lax.stop_gradient(jnp.where(known, torus.S, 0.0))
     S = lax.stop_gradient(fit(lax.stop_gradient(problem), grid(torus.S.shape[0]), start, steps))
@@ -223,4 +238,4 @@ def _complete(problem: Problem, S, asked: Actions, known) -> Torus:
     code = jnp.where(jnp.all(jnp.isfinite(asked)), code, Result.NONFINITE)
     numbers = (found.E, found.Omega, found.S, found.dS_dJ)
     E, Omega, S, dS_dJ = jax.tree.map(lambda a: jnp.where(code == Result.OK, a, jnp.nan), numbers)
-    return Torus(J, E, Omega, S, dS_dJ, residual, code, problem.transformation, problem.warp)
+    return Torus(J, E, Omega, S, dS_dJ, residual, code, *problem[1:4])

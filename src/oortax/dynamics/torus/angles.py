@@ -1,0 +1,145 @@
+"""The angles of the fudge's torus, in closed form.
+
+Its generating function int p_u du + int p_lat dlat separates, and with it what its true angles add to toy
+angles:
+
+    theta_i = theta^T_i + f_i(theta^T_r) + g_i(theta^T_z),   i = r, z, phi
+
+A toy torus that is bent into a galaxy's has the right shape, but is passed at other rates: the modes of
+dS_n/dJ that a few S_n come with could not tell how an eccentric orbit spends its time.
+"""
+
+from typing import NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from oortax.dynamics.torus.generating import Warp
+from oortax.dynamics.torus.matching import (
+    N_R,
+    N_Z,
+    cosines,
+    radial_partial_action,
+    vertical_partial_action,
+    where_partial_actions_agree,
+)
+from oortax.dynamics.torus.separable import (
+    Ends,
+    SeparableMotion,
+    radial_nodes,
+    radial_speed,
+    vertical_speed,
+)
+from oortax.dynamics.torus.toy import oscillator_azimuth, sphere
+from oortax.dynamics.torus.transformation import Transformation
+from oortax.types import Actions
+
+# Terms kept of the sine series in chi_r and 2 chi_z.
+_KEPT_R, _KEPT_Z = 24, 8
+
+
+class Shift(NamedTuple):
+    """What is added to each of the angles, and its derivatives with respect to toy angles."""
+
+    value: Float[Array, "3"]
+    by_r: Float[Array, "3"]
+    by_z: Float[Array, "3"]
+
+
+@final
+class FudgeAngles(eqx.Module):
+    """f_i and g_i as series of sin(k chi_r) and sin(2 k chi_z): constants of a torus, made for J.
+
+    They are the derivatives of the generating function with respect to J at fixed toy angles: it has a part
+    (J - J_0) . (f + g), of which only derivatives are left on the torus itself.
+    """
+
+    J: Actions
+    radial: Float[Array, "3 k"]
+    vertical: Float[Array, "3 l"]
+
+    def at(self, warp: Warp, chi: Float[Array, "2"]) -> Shift:
+        """At a pair of angles chi."""
+        k, l = (np.arange(1.0, series.shape[1] + 1) for series in (self.radial, self.vertical))
+        value = self.radial @ jnp.sin(k * chi[0]) + self.vertical @ jnp.sin(2.0 * l * chi[1])
+        by_chi_r, by_chi_z = self.by_chi(chi[:1], chi[1:])
+        return Shift(
+            value, by_chi_r[:, 0] / warp.radial(chi[0])[1], by_chi_z[:, 0] / warp.vertical(chi[1])[1]
+        )
+
+    def by_chi(self, chi_r, chi_z) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
+        """Derivatives with respect to chi_r and chi_z, at lists of either."""
+        k, l = (np.arange(1.0, series.shape[1] + 1) for series in (self.radial, self.vertical))
+        by_chi_r = (self.radial * k) @ jnp.cos(k[:, None] * chi_r)
+        return by_chi_r, (self.vertical * 2.0 * l) @ jnp.cos(2.0 * l[:, None] * chi_z)
+
+
+def fudge_angles(
+    motion: SeparableMotion,
+    ends: Ends,
+    J: Actions,
+    transformation: Transformation,
+    warp: Warp,
+    found: Bool[Array, ""],
+) -> FudgeAngles:
+    """The series for the torus of a separable motion, if it was found; else none are added.
+
+    theta_i = dW/dJ_i of W(E, I, J_phi) at given coordinates, with E and I as functions of J.
+    """
+    t_r, t_z = jnp.asarray(radial_nodes(N_R)), 0.5 * jnp.asarray(radial_nodes(N_Z))
+    speed_r = jax.vmap(lambda t: radial_speed(motion, ends, t))(t_r)
+    speed_z = jax.vmap(lambda t: vertical_speed(motion, ends, t))(t_z)
+
+    # d(p du/dt)/d(E, I, J_phi) at the nodes: (du/dt)^2 over p du/dt.
+    rho2 = jnp.exp(2.0 * (ends.middle - ends.half * jnp.cos(t_r)))
+    Delta2, L_z = motion.Delta2, motion.J_phi
+    by_r = (rho2 / (rho2 + Delta2)) * (ends.half * jnp.sin(t_r)) ** 2 / speed_r
+    rates_r = by_r * jnp.stack([rho2 + Delta2, -jnp.ones_like(rho2), -L_z * Delta2 / rho2])
+    largest = jnp.arctan(ends.tangent)
+    sine2 = jnp.sin(largest * jnp.sin(t_z)) ** 2
+    by_z = (largest * jnp.cos(t_z)) ** 2 / speed_z
+    rates_z = by_z * jnp.stack([-Delta2 * sine2, jnp.ones_like(sine2), -L_z / (1.0 - sine2)])
+
+    # d(E, I)/dJ_i, from d(J_r, J_z)/d(E, I, J_phi).
+    slopes = jnp.stack([jnp.mean(rates_r, axis=1), jnp.mean(rates_z, axis=1)])
+    (a, b), (c, d) = slopes[:, :2]
+    inverse = jnp.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    of_J = jnp.concatenate([inverse.T, -(inverse @ slopes[:, 2])[None]])
+    of_J = jnp.concatenate([of_J, jnp.array([[0.0], [0.0], [1.0]])], axis=1)
+
+    box = transformation.box
+    of_radius, of_latitude = transformation.barriers(jnp.abs(J[2]))
+    chi_r, chi_z = radial_nodes(N_R), 0.5 * radial_nodes(N_Z)
+    theta_r, theta_z = warp.radial(jnp.asarray(chi_r))[0], warp.vertical(jnp.asarray(chi_z))[0]
+    t = where_partial_actions_agree(speed_r, 1, radial_partial_action(theta_r, J[0], of_radius) / J[0], t_r)
+    f = _integrals(of_J @ rates_r, 1, t) - jnp.array([1.0, 0.0, 0.0])[:, None] * theta_r
+    azimuth = jax.vmap(lambda theta: oscillator_azimuth(of_radius, theta, J[0]))(theta_r)
+    f = f.at[2].add(jnp.where(box, azimuth, 0.0))
+
+    t = where_partial_actions_agree(
+        speed_z, 2, vertical_partial_action(theta_z, J[1], of_latitude) / J[1], t_z
+    )
+    g = _integrals(of_J @ rates_z, 2, t) - jnp.array([0.0, 1.0, 0.0])[:, None] * theta_z
+    azimuth = jax.vmap(lambda theta: sphere(theta, J[1], of_latitude).azimuth)(theta_z)
+    g = g.at[2].add(jnp.where(box, 0.0, azimuth))
+
+    retrograde = jnp.array([1.0, 1.0, 1.0]).at[2].set(jnp.where(J[2] < 0.0, -1.0, 1.0))[:, None]
+
+    def series(values, chi, step, kept):
+        sines = np.sin(step * chi[:, None] * np.arange(1, kept + 1)) * 2.0 / len(chi)
+        coefficients = retrograde * (values @ jnp.asarray(sines))
+        good = found & jnp.all(jnp.isfinite(coefficients))
+        return jnp.where(good, coefficients, 0.0)
+
+    return FudgeAngles(J, series(f, chi_r, 1, _KEPT_R), series(g, chi_z, 2, _KEPT_Z))
+
+
+def _integrals(rates: Float[Array, "3 n"], step: int, t: Float[Array, " m"]) -> Float[Array, "3 m"]:
+    """int_0^t of functions given at the nodes of t."""
+    n = rates.shape[1]
+    a = rates @ jnp.asarray(cosines(n, step)).T
+    k = step * np.arange(1.0, n)
+    return a[:, :1] * t + (a[:, 1:] / k) @ jnp.sin(k[:, None] * t)
