@@ -162,11 +162,19 @@ def separable_torus(
 
     first = jnp.concatenate([J[:2], jnp.maximum(L_z, wide)[None]])
     start = isochrone_ends(orbits.at(J[1] + first[2]), first)
-    y = jnp.stack([start.middle, jnp.log(start.half), jnp.log(start.tangent)])
     # From above: there may be a lower, wrong end where the potential is nearly harmonic.
     apo2 = jnp.exp(2.0 * (start.middle + start.half))
     E = potential.Phi_of_squares(apo2, 0.0 * apo2) + 0.5 * (J[1] + first[2]) ** 2 / apo2
     Delta2 = own_focal_distance2(potential, start, focal(E, L_z), _AT_FIRST)
+    # Where the focal distance is large the motions are those in R and z: J_z has no part in the barrier, and
+    # sets a height.
+    middle2 = jnp.exp(2.0 * start.middle)
+    w = middle2 / (middle2 + Delta2)
+    orbit = orbits.at(w * J[1] + first[2])
+    near = isochrone_ends(orbit, first * jnp.stack([1.0, w, 1.0]))
+    sine2 = jnp.minimum(2.0 * J[1] / (orbit.nu * (jnp.exp(2.0 * near.middle) + Delta2)), 0.9)
+    tangent2 = w * start.tangent**2 + (1.0 - w) * sine2 / (1.0 - sine2)
+    y = jnp.stack([near.middle, jnp.log(near.half), 0.5 * jnp.log(tangent2)])
     (y, Delta2), misses = lax.scan(step, (y, Delta2), jnp.arange(_STEPS))
     return motions(y, lowest, Delta2)[1], ends_of(y), misses[-1]
 

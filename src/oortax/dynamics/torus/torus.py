@@ -159,8 +159,8 @@ def fit_torus(potential: AbstractPotential, J: Actions, n_modes: int = 76) -> To
     small |J_phi| pass the centre as boxes or the axis as loops, with residuals up to 2e-2; about half of them
     are resonant or chaotic in a strongly flattened potential. Angles err by more than H: with 45 terms x is
     within 1.2e-2 of an orbit of the halo, 0.15 of a box (tests/dynamics/test_tori.py). Shares and residuals
-    of random sets in three potentials are in benchmarks/RESULTS.md. At J_phi = 0 derivatives and Omega_phi are
-    limits from above.
+    of random sets in three potentials are in benchmarks/RESULTS.md. At J_phi = 0 derivatives and Omega_phi
+    are limits from above.
 
     The code is OUTSIDE for negative J_r or J_z, NONFINITE for NaN or infinite J, and NOT_CONVERGED where no
     torus was found. Needs float64 (ValueError).
