@@ -14,23 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oortax import dynamics, potential
+from oortax import dynamics
 
 PERIODS, STEPS, STARTS = 400, 600, 4
 RATIOS = np.array([p / q for q in range(1, 9) for p in range(1, 17) if gcd(p, q) == 1])
-
-
-def leap(force, x, v, step):
-    """One step of Forest and Ruth's fourth-order symplectic integrator, (n, 3) each."""
-    cube = 2.0 ** (1.0 / 3.0)
-
-    def part(state, w):
-        x, v = state
-        x = x + 0.5 * w * step[:, None] * v
-        v = v + w * step[:, None] * force(x)
-        return (x + 0.5 * w * step[:, None] * v, v), None
-
-    return jax.lax.scan(part, (x, v), jnp.array([1.0, -cube, 1.0]) / (2.0 - cube))[0]
 
 
 def _spheroidal(x, v, Delta2):
@@ -53,7 +40,7 @@ def _points(tori, theta):
 @eqx.filter_jit
 def _rates(pot, x, v, step, Delta2, middle, scale):
     """Mean phases per step in the two halves of the orbits, (2, n, 2)."""
-    force = jax.vmap(lambda x: potential.acceleration(pot, x))
+    leap = jax.vmap(lambda x, v, dt: dynamics.symplectic_step(pot, x, v, dt))
     half = PERIODS * STEPS // 2
 
     def phases(x, v):
@@ -62,7 +49,7 @@ def _rates(pot, x, v, step, Delta2, middle, scale):
 
     def advance(state, k):
         x, v, old, sums = state
-        x, v = leap(force, x, v, step)
+        x, v = leap(x, v, step)
         new = phases(x, v)
         time = ((k % half) + 0.5) / half
         weight = jnp.exp(-1.0 / (time * (1.0 - time)))

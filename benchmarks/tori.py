@@ -1,14 +1,14 @@
 """Tori of random actions: residuals, codes, cost, and the orbits that start on them.
 
-Run `python benchmarks/tori.py` (half an hour; `--potentials mw_potential_2014 --tori 200` for less). Disc:
+Run `python benchmarks/tori.py` (ten minutes; `--potentials mw_potential_2014 --tori 200` for less). Disc:
 J_r exponential with mean 30, J_z with mean 10, J_phi = 1800 +- 300 kpc km/s. Halo: means 400 and 300, J_phi =
 0 +- 900. The residual is the rms of H over the torus at angles that the fit has not seen, over Omega_r J_r +
 Omega_z J_z. "inaccurate": residual above tol with the largest set of terms (162, or 280 where tol = 1e-5);
 "not converged": above 0.1, or no torus. "resonant, chaotic": share of 128 tori with such orbits, as
 integration shows (benchmarks/orbits.py); "regular" columns are of the others. "drift": largest |x - x(theta +
 Omega t)|/|x| along orbits integrated for 50 radial periods from tori with code OK, median and 90% of 48. One
-thread; ms/torus is `fit_tori` without compilation, terms as tol needs them; "22 terms" the first stage alone;
-the first call compiles, unless the set before it has. AGAMA's mapper, quoted from the project's own
+thread each, two potentials at a time; ms/torus is `fit_tori` without compilation, terms as tol needs them;
+"22 terms" the first stage alone; the first call compiles, unless the set before it has. AGAMA's mapper, quoted from the project's own
 measurements on another machine: 2.9 ms (thin), 10.4 (thick), 18.8 (halo) where it succeeds, 67 of 100 halo
 tori fail in MWPotential2014.
 """
@@ -20,6 +20,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time  # noqa: E402  (after the environment is set)
+from concurrent.futures import ProcessPoolExecutor  # noqa: E402
+from multiprocessing import get_context  # noqa: E402
 from typing import Any  # noqa: E402
 
 import equinox as eqx  # noqa: E402
@@ -30,15 +32,15 @@ import numpy as np  # noqa: E402
 import oortax as ox  # noqa: E402
 from oortax import dynamics, potential  # noqa: E402
 from oortax.results import Result  # noqa: E402
-from orbits import kinds, leap  # noqa: E402
+from orbits import kinds  # noqa: E402
 
 POTENTIALS = ("mw_potential_2014", "mcmillan_2017", "dehnen_binney_1996")
-# Set, tol, numbers of terms.
+# Set, tol, numbers of terms, and one of how many tori are fitted.
 SETS = (
-    ("disc", 1e-4, (22, 76, 162)),
-    ("disc", 1e-5, (22, 76, 162)),
-    ("halo", 1e-3, (22, 76, 162)),
-    ("halo", 1e-5, (22, 76, 162, 280)),
+    ("disc", 1e-5, (22, 76, 162), 5),
+    ("disc", 1e-4, (22, 76, 162), 1),
+    ("halo", 1e-5, (22, 76, 162, 280), 5),
+    ("halo", 1e-3, (22, 76, 162), 1),
 )
 ORBITS, PERIODS, STEPS, CLASSIFIED = 48, 50, 600, 128
 
@@ -59,10 +61,10 @@ def _positions(tori: dynamics.Torus, theta):
 @eqx.filter_jit
 def _orbits(pot, x, v, step):
     """Positions after each radial period."""
-    force = jax.vmap(lambda x: potential.acceleration(pot, x))
+    leap = jax.vmap(lambda x, v, dt: dynamics.symplectic_step(pot, x, v, dt))
 
     def period(state, _):
-        state, _ = jax.lax.scan(lambda s, _: (leap(force, *s, step), None), state, length=STEPS)
+        state, _ = jax.lax.scan(lambda s, _: (leap(*s, step), None), state, length=STEPS)
         return state, state[0]
 
     return jax.lax.scan(period, (x, v), length=PERIODS)[1]
@@ -82,9 +84,9 @@ def drifts(pot, tori: dynamics.Torus) -> np.ndarray:
     return largest
 
 
-def row(name: str, family: str, tol: float, n_modes: tuple[int, ...], n: int) -> dict[str, Any]:
-    """One potential, set and tolerance."""
-    pot, J = potential.expand(getattr(potential, name)()), random_actions(n)[family]
+def row(pot, J: np.ndarray, tol: float, n_modes: tuple[int, ...], kind: np.ndarray | None):
+    """One potential, set and tolerance; and which of the first tori are regular, if that is not known yet."""
+    n = len(J)
 
     def timed(n_modes=n_modes):
         start = time.perf_counter()
@@ -99,9 +101,11 @@ def row(name: str, family: str, tol: float, n_modes: tuple[int, ...], n: int) ->
     quantile = {f"residual {q}%": np.sort(found)[min(n - 1, int(q / 100 * n))] for q in (50, 90)}
     good = np.flatnonzero(code == Result.OK)[:ORBITS]
     drift = drifts(pot, jax.tree.map(lambda leaf: leaf[good], tori))
-    there = np.flatnonzero(np.isfinite(tori.E[:CLASSIFIED]))
-    kind = kinds(pot, jax.tree.map(lambda leaf: leaf[there], tori))
-    regular = found[there[kind == "regular"]]
+    if kind is None:
+        kind = np.full(min(n, CLASSIFIED), "not found", dtype="<U9")
+        there = np.flatnonzero(np.isfinite(tori.E[:CLASSIFIED]))
+        kind[there] = kinds(pot, jax.tree.map(lambda leaf: leaf[there], tori))
+    regular = found[: len(kind)][kind == "regular"]
     of_regular = {f"regular {q}%": np.quantile(regular, q / 100) for q in (50, 90, 97)}
     one = jax.tree.map(lambda leaf: leaf[good[0]], tori)
     theta = jnp.asarray(np.random.default_rng(4).uniform(0.0, 2.0 * np.pi, (8192, 3)))
@@ -111,10 +115,9 @@ def row(name: str, family: str, tol: float, n_modes: tuple[int, ...], n: int) ->
         start = time.perf_counter()
         jax.block_until_ready(points(one, theta))
         times.append(time.perf_counter() - start)
-    return {
-        "potential": name,
-        "set": family,
+    return kind, {
         "tol": tol,
+        "tori": n,
         **quantile,
         "inaccurate %": 100.0 * np.mean(code == Result.INACCURATE),
         "not converged %": 100.0 * np.mean(code == Result.NOT_CONVERGED),
@@ -128,11 +131,23 @@ def row(name: str, family: str, tol: float, n_modes: tuple[int, ...], n: int) ->
     }
 
 
-def main(names: tuple[str, ...] = POTENTIALS, n: int = 1000) -> list[dict[str, Any]]:
-    """Rows for each potential and set."""
+def rows(name: str, n: int) -> list[dict[str, Any]]:
+    """All sets in one potential."""
     ox.enable_x64()
     jax.config.update("jax_enable_compilation_cache", False)
-    return [row(name, *options, n) for name in names for options in SETS]
+    pot, actions = potential.expand(getattr(potential, name)()), random_actions(n)
+    of_family, found = {}, []
+    for family, tol, n_modes, one_of in SETS:
+        J = actions[family][: n // one_of]
+        of_family[family], entries = row(pot, J, tol, n_modes, of_family.get(family))
+        found.append({"potential": name, "set": family, **entries})
+    return found
+
+
+def main(names: tuple[str, ...] = POTENTIALS, n: int = 1000) -> list[dict[str, Any]]:
+    """Rows for each potential and set; two potentials at a time, a process each."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        return [entry for found in pool.map(rows, names, [n] * len(names)) for entry in found]
 
 
 if __name__ == "__main__":

@@ -157,3 +157,17 @@ def test_a_potential_that_binds_nothing_is_refused():
 def test_a_bar_is_shown(capsys):
     dynamics.fit_tori(POT, J, n_modes=(22,), tol=1.0, batch_size=6)
     assert "tori, 22 terms" in capsys.readouterr().out
+
+
+def test_tori_are_saved_and_loaded(tori, tmp_path):
+    path = tmp_path / "library.npz"
+    dynamics.save_tori(path, tori)
+    jax.tree.map(np.testing.assert_array_equal, dynamics.load_tori(path), tori)
+    assert jax.tree.structure(dynamics.load_tori(path)) == jax.tree.structure(tori)
+
+    (tmp_path / "text.npz").write_text("J_r,J_z")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    np.savez(tmp_path / "later.npz", **dict(np.load(path)) | {"version": 99})
+    for name in ("text", "other", "later"):
+        with pytest.raises(ValueError, match="not a file of tori"):
+            dynamics.load_tori(tmp_path / f"{name}.npz")

@@ -1,9 +1,10 @@
-"""Orbits: circular orbits, action finders (x, v) -> J and tori J -> (x, v)."""
+"""Orbits: circular orbits, integration, action finders (x, v) -> J and tori J -> (x, v)."""
 
 from oortax.dynamics.base import AbstractActionFinder
 from oortax.dynamics.circular import CircularOrbit, CircularOrbits, circular_orbits
+from oortax.dynamics.orbit import integrate_orbit, symplectic_step
 from oortax.dynamics.staeckel import StaeckelFudge, StarActions
-from oortax.dynamics.torus import Torus, fit_tori, fit_torus, refit_tori, refit_torus
+from oortax.dynamics.torus import Torus, fit_tori, fit_torus, load_tori, refit_tori, refit_torus, save_tori
 
 FINDERS: dict[str, type[AbstractActionFinder]] = {"StaeckelFudge": StaeckelFudge}
 """Action finders by the name that a config's `finder` key uses."""
@@ -19,6 +20,10 @@ __all__ = [
     "circular_orbits",
     "fit_tori",
     "fit_torus",
+    "integrate_orbit",
+    "load_tori",
     "refit_tori",
     "refit_torus",
+    "save_tori",
+    "symplectic_step",
 ]

@@ -361,7 +361,7 @@ def to_agama(pot: AbstractPotential, path: str | Path | None = None) -> str:
     for name, part, sign in parts_of(pot):
         keys = _keys(part, sign)
         if keys is None:
-            known = [k for k in potential.POTENTIALS if k != "ScaleFree"]
+            known = [k for k in potential.POTENTIALS if k not in ("ScaleFree", "KuzminKutuzov")]
             raise ValueError(
                 f"to_agama: {f'{name} = ' if name else ''}{type(part).__name__} has no model in AGAMA"
                 f"{nearest(type(part).__name__, known)} (known: {', '.join(known)})"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from oortax.plots.predictive import compare_counts, heliocentric, histogram, predictive_grid
     from oortax.plots.report import Picture, parameter_rows, write_report
     from oortax.plots.style import STYLE, style
+    from oortax.plots.tori import generating_function, surface_of_section, torus_accuracy, torus_and_orbit
 
 _HOMES = {
     "direct": ("direct_constraint",),
@@ -51,6 +52,7 @@ _HOMES = {
     "predictive": ("compare_counts", "heliocentric", "histogram", "predictive_grid"),
     "report": ("Picture", "parameter_rows", "write_report"),
     "style": ("STYLE", "style"),
+    "tori": ("generating_function", "surface_of_section", "torus_accuracy", "torus_and_orbit"),
 }
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "direct_constraint",
     "equidensities",
     "equipotentials",
+    "generating_function",
     "heliocentric",
     "histogram",
     "joint",
@@ -77,6 +80,9 @@ __all__ = [
     "prior_posterior",
     "rotation_curve",
     "style",
+    "surface_of_section",
+    "torus_accuracy",
+    "torus_and_orbit",
     "trace",
     "vertical_force",
     "vertical_force_over_R",

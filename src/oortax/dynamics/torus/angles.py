@@ -126,11 +126,12 @@ def fudge_angles(
     azimuth = jax.vmap(lambda theta: sphere(theta, J[1], of_latitude).azimuth)(theta_z)
     g = g.at[2].add(jnp.where(box, 0.0, azimuth))
 
-    retrograde = jnp.array([1.0, 1.0, 1.0]).at[2].set(jnp.where(J[2] < 0.0, -1.0, 1.0))[:, None]
+    sign = jnp.where(J[2] < 0.0, -1.0, 1.0)
+    turned = jnp.stack([jnp.ones_like(sign), jnp.ones_like(sign), sign])[:, None]
 
     def series(values, chi, step, kept):
         sines = np.sin(step * chi[:, None] * np.arange(1, kept + 1)) * 2.0 / len(chi)
-        coefficients = retrograde * (values @ jnp.asarray(sines))
+        coefficients = turned * (values @ jnp.asarray(sines))
         good = found & jnp.all(jnp.isfinite(coefficients))
         return jnp.where(good, coefficients, 0.0)
 

@@ -1,0 +1,62 @@
+"""Tori in a file: NumPy arrays by the names of their fields."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from oortax.dynamics.torus.angles import FudgeAngles
+from oortax.dynamics.torus.generating import Warp
+from oortax.dynamics.torus.torus import Torus
+from oortax.dynamics.torus.transformation import Transformation
+
+_VERSION = 1
+# The fields, for the sake of their names.
+_FORM: Any = Torus(*[0] * 7, Transformation(*[0] * 9), Warp(0), FudgeAngles(0, 0, 0))  # type: ignore[arg-type]
+
+
+def save_tori(path: str | Path, tori: Torus) -> None:
+    """Write tori to an .npz file (the name is taken as it is), to be read by `load_tori`.
+
+    The potential is not in it: keep its config beside it, and `refit_tori` after loading if it has moved.
+    """
+    leaves = {jax.tree_util.keystr(key): np.asarray(leaf) for key, leaf in _leaves(tori)}
+    with open(path, "wb") as file:
+        np.savez(file, version=_VERSION, **leaves)
+
+
+def load_tori(path: str | Path) -> Torus:
+    """The tori that `save_tori` wrote, digit for digit.
+
+    Raises ValueError where the file is no such file, or one of another version.
+
+    >>> import tempfile
+    >>> from oortax import potential
+    >>> from oortax.dynamics import fit_torus
+    >>> torus = fit_torus(potential.mw_potential_2014(), jnp.array([30.0, 10.0, 1800.0]), 22)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_tori(f"{folder}/tori.npz", torus)
+    ...     same = load_tori(f"{folder}/tori.npz")
+    >>> bool(same.E == torus.E)
+    True
+    """
+    try:
+        with np.load(path) as file:
+            stored = dict(file)
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path}: not a file of tori, as save_tori writes them") from error
+    names = [jax.tree_util.keystr(key) for key, _ in _leaves(_FORM)]
+    version = stored.pop("version", None)
+    if version is None or int(version) != _VERSION or set(stored) != set(names):
+        raise ValueError(
+            f"{path}: not a file of tori of version {_VERSION} (version: {version}): fit them again, or read "
+            "it with the oortax that wrote it"
+        )
+    return jax.tree.unflatten(jax.tree.structure(_FORM), [jnp.asarray(stored[name]) for name in names])
+
+
+def _leaves(tori: Torus):
+    return jax.tree_util.tree_leaves_with_path(tori)
