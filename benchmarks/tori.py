@@ -1,16 +1,16 @@
 """Tori of random actions: residuals, codes, cost, and the orbits that start on them.
 
-Run `python benchmarks/tori.py` (ten minutes; `--potentials mw_potential_2014 --tori 200` for less). Disc:
-J_r exponential with mean 30, J_z with mean 10, J_phi = 1800 +- 300 kpc km/s. Halo: means 400 and 300, J_phi =
-0 +- 900. The residual is the rms of H over the torus at angles that the fit has not seen, over Omega_r J_r +
+Run `python benchmarks/tori.py` (ten minutes; `--potentials mw_potential_2014 --tori 200` for less). Disc: J_r
+exponential with mean 30, J_z with mean 10, J_phi = 1800 +- 300 kpc km/s. Halo: means 400 and 300, J_phi = 0
++- 900. The residual is the rms of H over the torus at angles that the fit has not seen, over Omega_r J_r +
 Omega_z J_z. "inaccurate": residual above tol with the largest set of terms (162, or 280 where tol = 1e-5);
 "not converged": above 0.1, or no torus. "resonant, chaotic": share of 128 tori with such orbits, as
 integration shows (benchmarks/orbits.py); "regular" columns are of the others. "drift": largest |x - x(theta +
 Omega t)|/|x| along orbits integrated for 50 radial periods from tori with code OK, median and 90% of 48. One
 thread each, two potentials at a time; ms/torus is `fit_tori` without compilation, terms as tol needs them;
-"22 terms" the first stage alone; the first call compiles, unless the set before it has. AGAMA's mapper, quoted from the project's own
-measurements on another machine: 2.9 ms (thin), 10.4 (thick), 18.8 (halo) where it succeeds, 67 of 100 halo
-tori fail in MWPotential2014.
+"22 terms" the first stage alone; the first call compiles, unless the set before it has. AGAMA's mapper,
+quoted from the project's own measurements on another machine: 2.9 ms (thin), 10.4 (thick), 18.8 (halo) where
+it succeeds, 67 of 100 halo tori fail in MWPotential2014.
 """
 
 import argparse
