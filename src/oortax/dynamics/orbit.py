@@ -64,7 +64,7 @@ def integrate_orbit(
 
     def advance(state, dt):
         def step(state, _):
-            return symplectic_step(potential, *state, dt / steps), None
+            return symplectic_step(potential, state[0], state[1], dt / steps), None
 
         state, _ = lax.scan(step, state, length=steps)
         return state, state
