@@ -119,7 +119,7 @@ def torus_accuracy(tori: Torus, ax: Axes | None = None) -> Axes:
     )
     ax.plot(across[~found], up[~found], "x", ms=5, color=LITERATURE, label="not found")
     ax.figure.colorbar(picture, ax=ax, label="$\\log_{10}$ residual")
-    ax.set(xlabel=r"$J_\\phi/(J_r+J_z+|J_\\phi|)$", ylabel="$J_r/(J_r+J_z)$", xlim=(-1, 1), ylim=(0, 1))
+    ax.set(xlabel=r"$J_\phi/(J_r+J_z+|J_\phi|)$", ylabel="$J_r/(J_r+J_z)$", xlim=(-1, 1), ylim=(0, 1))
     if not found.all():
         ax.legend()
     return ax

@@ -33,6 +33,7 @@ from oortax.dynamics.torus.separable import (
     radial_speed,
     vertical_speed,
 )
+from oortax.dynamics.torus.series import sines
 from oortax.dynamics.torus.toy import oscillator_azimuth, sphere
 from oortax.dynamics.torus.transformation import Transformation
 from oortax.types import Actions
@@ -63,12 +64,9 @@ class FudgeAngles(eqx.Module):
 
     def at(self, warp: Warp, chi: Float[Array, "2"]) -> Shift:
         """At a pair of angles chi."""
-        k, l = (np.arange(1.0, series.shape[1] + 1) for series in (self.radial, self.vertical))
-        value = self.radial @ jnp.sin(k * chi[0]) + self.vertical @ jnp.sin(2.0 * l * chi[1])
-        by_chi_r, by_chi_z = self.by_chi(chi[:1], chi[1:])
-        return Shift(
-            value, by_chi_r[:, 0] / warp.radial(chi[0])[1], by_chi_z[:, 0] / warp.vertical(chi[1])[1]
-        )
+        f, by_r = sines(self.radial.T, chi[0])
+        g, by_z = sines(self.vertical.T, 2.0 * chi[1])
+        return Shift(f + g, by_r / warp.radial(chi[0])[1], 2.0 * by_z / warp.vertical(chi[1])[1])
 
     def by_chi(self, chi_r, chi_z) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
         """Derivatives with respect to chi_r and chi_z, at lists of either."""
@@ -141,6 +139,6 @@ def fudge_angles(
 def _integrals(rates: Float[Array, "3 n"], step: int, t: Float[Array, " m"]) -> Float[Array, "3 m"]:
     """int_0^t of functions given at the nodes of t."""
     n = rates.shape[1]
-    a = rates @ jnp.asarray(cosines(n, step)).T
-    k = step * np.arange(1.0, n)
-    return a[:, :1] * t + (a[:, 1:] / k) @ jnp.sin(k[:, None] * t)
+    a = jnp.asarray(cosines(n, step)) @ rates.T
+    integrals = a[1:] / (step * np.arange(1.0, n))[:, None]
+    return a[0][:, None] * t + jax.vmap(lambda t: sines(integrals, step * t)[0], out_axes=1)(t)

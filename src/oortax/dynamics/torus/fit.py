@@ -41,6 +41,7 @@ class Energy(NamedTuple):
     H: Field
     by_r: Field
     by_z: Field
+    by_phi: Field
 
 
 def hamiltonian(
@@ -73,39 +74,19 @@ class Problem(NamedTuple):
         J_r = self.J[0] + ((moved @ angles_r)[:, None] + 2.0 * grid.sum(grid.n[:, 0] * S)) / by_chi_r[:, None]
         return J_r, self.J[1] + (moved @ angles_z + 2.0 * grid.sum(grid.n[:, 1] * S)) / by_chi_z
 
-    def _map(self, grid: Grid, of, J_r: Field, J_z: Field):
-        """A function of (theta_r, theta_z, J) at all points of the grid."""
-        theta_r, theta_z = self.warp.radial(grid.chi_r)[0], self.warp.vertical(grid.chi_z)[0]
-
-        def at(theta_r, theta_z, J_r, J_z):
-            return of(theta_r, theta_z, jnp.stack([J_r, J_z, self.J[2]]))
-
-        return jax.vmap(jax.vmap(at, (None, 0, 0, 0)), (0, None, 0, 0))(theta_r, theta_z, J_r, J_z)
-
     def energy(self, grid: Grid, S: Float[Array, " m"]) -> Energy:
-        """H and its two slopes."""
+        """H and its slopes, at fixed toy angles."""
 
-        def of(theta_r, theta_z, J):
-            def H(J_r, J_z):
-                J_toy = jnp.stack([J_r, J_z, J[2]])
-                return hamiltonian(self.potential, self.transformation, theta_r, theta_z, J_toy)
+        def of(theta_r, theta_z, J_r, J_z):
+            def H(*J):
+                return hamiltonian(self.potential, self.transformation, theta_r, theta_z, jnp.stack(J))
 
-            value, (by_r, by_z) = jax.value_and_grad(H, (0, 1))(J[0], J[1])
-            return Energy(value, by_r, by_z)
+            value, slopes = jax.value_and_grad(H, (0, 1, 2))(J_r, J_z, self.J[2])
+            return Energy(value, *slopes)
 
-        return self._map(grid, of, *self.toy_actions(grid, S))
-
-    def by_J_phi(self, grid: Grid, S: Float[Array, " m"]) -> Field:
-        """dH/dJ_phi at fixed toy angles and other toy actions."""
-
-        def of(theta_r, theta_z, J):
-            def H(J_phi):
-                J_toy = jnp.stack([J[0], J[1], J_phi])
-                return hamiltonian(self.potential, self.transformation, theta_r, theta_z, J_toy)
-
-            return jax.grad(H)(J[2])
-
-        return self._map(grid, of, *self.toy_actions(grid, S))
+        theta_r, theta_z = self.warp.radial(grid.chi_r)[0], self.warp.vertical(grid.chi_z)[0]
+        J_r, J_z = self.toy_actions(grid, S)
+        return jax.vmap(jax.vmap(of, (None, 0, 0, 0)), (0, None, 0, 0))(theta_r, theta_z, J_r, J_z)
 
 
 class Normal(NamedTuple):
@@ -145,9 +126,12 @@ class Normal(NamedTuple):
 
 
 class _State(NamedTuple):
+    """The best S so far, with its energies; and the S to try next."""
+
     S: Float[Array, " m"]
     energy: Energy
     rms: Scalar
+    trial: Float[Array, " m"]
     damping: Scalar
     gain: Scalar
     steps: Int[Array, ""]
@@ -157,50 +141,60 @@ def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None =
     """S_n by Levenberg's method, a number of steps or until that gains no more; not differentiable."""
 
     def step(state: _State) -> _State:
-        normal = Normal.of(grid, problem.warp, state.energy)
-        H = state.energy.H
-        change = -normal.solve(normal.project(grid, H - jnp.mean(H)), state.damping)
-        trial = state.S + room(problem, grid, state.S, change) * change
-        found = problem.energy(grid, trial)
+        # There is no other evaluation of H in the program: that is what takes time to compile.
+        found = problem.energy(grid, state.trial)
         rms = jnp.std(found.H)
         better = rms < state.rms
-        old, new = (state.S, state.energy, state.rms), (trial, found, rms)
-        kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
+        old, new = (state.S, state.energy, state.rms), (state.trial, found, rms)
+        S, energy, least = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
         damping = jnp.where(better, jnp.maximum(0.1 * state.damping, _LEAST), 30.0 * state.damping)
         gain = jnp.where(better, state.rms / rms, state.gain)
-        S, energy, rms = kept
-        return _State(S, energy, rms, damping, gain, state.steps + 1)
+        normal = Normal.of(grid, problem.warp, energy)
+        change = -normal.solve(normal.project(grid, energy.H - jnp.mean(energy.H)), damping)
+        trial = S + room(problem, grid, S, change) * change
+        return _State(S, energy, least, trial, damping, gain, state.steps + 1)
 
     def gains(state: _State):
-        return (state.gain > _GAIN) & (state.steps < _ITERATIONS)
+        return (state.gain > _GAIN) & (state.steps <= _ITERATIONS)
 
-    energy = problem.energy(grid, S)
-    start = _State(S, energy, jnp.std(energy.H), jnp.asarray(_DAMPING), jnp.asarray(jnp.inf), jnp.asarray(0))
+    none = Energy(*[jnp.zeros((grid.chi_r.size, grid.chi_z.size))] * 4)
+    infinite = jnp.asarray(jnp.inf)
+    start = _State(S, none, infinite, S, jnp.asarray(10.0 * _DAMPING), infinite, jnp.asarray(0))
     if steps is None:
         return lax.while_loop(gains, step, start).S
-    return lax.scan(lambda state, _: (step(state), None), start, length=steps)[0].S
+    return lax.scan(lambda state, _: (step(state), None), start, length=steps + 1)[0].S
+
+
+@jax.custom_jvp
+def moving_as(solution, change):
+    """A solution, with the derivatives of solution + change, those of a Newton step that is not taken.
+
+    Where no derivative is asked for, nothing is computed.
+    """
+    return solution
+
+
+@moving_as.defjvp
+def _(primals, tangents):
+    return primals[0], tangents[0] + tangents[1]
 
 
 def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
-    """One more Newton step, energy, and dS_n/dJ and Omega from one linear system each.
+    """Energy, and dS_n/dJ and Omega from one linear system each.
 
-    S may be held fixed: the step makes the result differentiable in potential and J, to the order of the
-    residual, as if S_n solved its equations exactly. At fixed toy angles dH/dJ_i = Omega_i everywhere:
+    S may be held fixed: the derivatives of one more Newton step are those of S, as if it solved its equations
+    exactly, to the order of the residual. At fixed toy angles dH/dJ_i = Omega_i everywhere:
 
         dH/dJ^T_i + sum_n (dH/dS_n) dS_n/dJ_i = Omega_i.
 
     E and Omega are means over the true angles, which E's derivatives need to be right to the second order of
     the residual: the mean of dH/dS_n vanishes there.
     """
-    before = problem.energy(grid, S)
-    normal = Normal.of(grid, problem.warp, before)
-    change = -normal.solve(normal.project(grid, before.H - jnp.mean(before.H)), _LEAST)
-    share = lax.stop_gradient(room(problem, grid, S, change))
-    # At a resonance the step may do harm: then it is kept for its derivatives only.
-    helps = jnp.std(problem.energy(grid, S + share * change).H) <= jnp.std(before.H)
-    S = S + lax.stop_gradient(jnp.where(helps, share - 1.0, -1.0) * change) + change
     energy = problem.energy(grid, S)
-    slopes = jnp.stack([energy.by_r, energy.by_z, problem.by_J_phi(grid, S)])
+    normal = Normal.of(grid, problem.warp, energy)
+    S = moving_as(S, -normal.solve(normal.project(grid, energy.H - jnp.mean(energy.H)), _LEAST))
+    energy = problem.energy(grid, S)
+    slopes = jnp.stack(energy[1:])
     normal = Normal.of(grid, problem.warp, energy)
     angles_r, angles_z = problem.angles.by_chi(grid.chi_r, grid.chi_z)
     slopes = slopes + normal.a * angles_r[:, :, None] + normal.b * angles_z[:, None, :]

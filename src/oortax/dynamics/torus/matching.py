@@ -23,6 +23,7 @@ from oortax.dynamics.torus.separable import (
     radial_speed,
     vertical_speed,
 )
+from oortax.dynamics.torus.series import sines
 from oortax.dynamics.torus.toy import amplitudes
 from oortax.dynamics.torus.transformation import Transformation
 from oortax.types import Actions, Scalar
@@ -109,8 +110,7 @@ def where_partial_actions_agree(speed, step: int, fraction, start):
     """
     n = speed.shape[0]
     a = jnp.asarray(cosines(n, step)) @ speed
-    a = (a / a[0])[1:]
-    k = step * jnp.arange(1.0, n)
+    integral = (a / a[0])[1:] / (step * np.arange(1.0, n))
     end = np.pi / step
 
     def solve(fraction, t):
@@ -121,8 +121,8 @@ def where_partial_actions_agree(speed, step: int, fraction, start):
 
         def newton(state, _):
             t, low, high = state
-            value = t + jnp.sum(a / k * jnp.sin(k * t))
-            slope = 1.0 + jnp.sum(a * jnp.cos(k * t))
+            value, slope = sines(integral, step * t)
+            value, slope = t + value, 1.0 + step * slope
             below = value < fraction
             low, high = jnp.where(below, t, low), jnp.where(below, high, t)
             rest = jnp.maximum(jnp.where(upper, end - value, value), _TINY)

@@ -7,6 +7,7 @@ ellipsoid rho = rho_0 (Binney 2012, MNRAS 426, 1324):
     p_lat^2/2 = I - E Delta^2 sin^2(lat) - V(lat) - J_phi^2/(2 cos^2(lat)),   V(0) = 0
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -57,13 +58,16 @@ class SeparableMotion(eqx.Module):
 
     def p_lat2(self, sine: Scalar) -> Scalar:
         """p_lat^2 at a latitude."""
+        V = self.V(sine) - self.V(jnp.full_like(sine, IN_PLANE))
+        return 2.0 * (self.I - self.E * self.Delta2 * sine * sine - V) - self.J_phi**2 / (1.0 - sine * sine)
+
+    def V(self, sine: Scalar) -> Scalar:
+        """The potential of the motion in latitude, up to a constant."""
         sine2 = sine * sine
         cosine2 = 1.0 - sine2
         rho2 = self.rho_0 * self.rho_0
         Phi = self.potential.Phi_of_squares(rho2 * cosine2, (rho2 + self.Delta2) * sine2)
-        plane = self.potential.Phi_of_squares(rho2, IN_PLANE**2 * rho2)
-        V = (rho2 + self.Delta2 * cosine2) * Phi - (rho2 + self.Delta2) * plane
-        return 2.0 * (self.I - self.E * self.Delta2 * sine2 - V) - self.J_phi**2 / cosine2
+        return (rho2 + self.Delta2 * cosine2) * Phi
 
 
 class Ends(NamedTuple):
@@ -73,10 +77,9 @@ class Ends(NamedTuple):
     half: Scalar
     tangent: Scalar
 
-    @property
-    def sine(self) -> Scalar:
-        """Sine of the largest latitude."""
-        return self.tangent / jnp.hypot(1.0, self.tangent)
+    def rho(self, t) -> Scalar:
+        """rho at t: pericentre at 0, apocentre at pi."""
+        return jnp.exp(self.middle - self.half * jnp.cos(t))
 
 
 def radial_nodes(n: int) -> np.ndarray:
@@ -86,9 +89,8 @@ def radial_nodes(n: int) -> np.ndarray:
 
 def radial_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
     """p_u du/dt at t: smooth and even about both ends."""
-    rho = jnp.exp(ends.middle - ends.half * jnp.cos(t))
-    p_u = jnp.sqrt(jnp.maximum(motion.p_u2(rho), _TINY))
-    return p_u * rho / jnp.sqrt(rho * rho + motion.Delta2) * ends.half * jnp.sin(t)
+    rho = ends.rho(t)
+    return jnp.sqrt(jnp.maximum(motion.p_u2(rho), _TINY)) * _du_dt(motion.Delta2, ends, rho, t)
 
 
 def vertical_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
@@ -98,28 +100,44 @@ def vertical_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
     return p_lat * largest * jnp.cos(t)
 
 
-def _integrals(potential, Delta2, rho_0, J_phi, ends: Ends):
-    """E from the ends of the motion in rho, and I as either motion has it."""
-    zero = jnp.zeros_like(J_phi)
-    bare = SeparableMotion(potential, Delta2, rho_0, J_phi, zero, zero)
-    peri, apo = jnp.exp(ends.middle - ends.half), jnp.exp(ends.middle + ends.half)
-    U_peri, U_apo = bare.U(peri), bare.U(apo)
-    E = (U_apo - U_peri) / ((apo - peri) * (apo + peri))
-    I_u = E * (peri * peri + Delta2) - U_peri
-    I_lat = -0.5 * eqx.tree_at(lambda m: m.E, bare, E).p_lat2(ends.sine)
-    return E, I_u, I_lat
+def _du_dt(Delta2, ends: Ends, rho, t):
+    return rho / jnp.sqrt(rho * rho + Delta2) * ends.half * jnp.sin(t)
 
 
-def _motions(potential, Delta2, rho_0, J_phi, ends: Ends):
-    E, I_u, I_lat = _integrals(potential, Delta2, rho_0, J_phi, ends)
-    return tuple(SeparableMotion(potential, Delta2, rho_0, J_phi, E, I) for I in (I_u, I_lat))
+class _Found(NamedTuple):
+    """What two motions of given ends have: E, I of either, actions, and p_u^2 at the focus without J_phi."""
+
+    E: Scalar
+    I_u: Scalar
+    I_lat: Scalar
+    J_r: Scalar
+    J_z: Scalar
+    focal_p2: Scalar
 
 
-def _actions(u: SeparableMotion, lat: SeparableMotion, ends: Ends):
+def _found(bare: SeparableMotion, ends: Ends) -> _Found:
+    """From the ends, with no turning point to be searched; `bare` has E = I = 0.
+
+    All potentials of a motion are asked for at once: that halves the time to compile and to run.
+    """
     t_r, t_z = radial_nodes(_N_R), 0.5 * radial_nodes(_N_Z)
-    J_r = jnp.mean(jax.vmap(lambda t: radial_speed(u, ends, t))(jnp.asarray(t_r)))
-    J_z = jnp.mean(jax.vmap(lambda t: vertical_speed(lat, ends, t))(jnp.asarray(t_z)))
-    return J_r, J_z
+    Delta2, largest = bare.Delta2, jnp.arctan(ends.tangent)
+    rho = ends.rho(jnp.asarray(np.concatenate([[0.0, np.pi], t_r])))
+    sine = jnp.sin(largest * jnp.sin(jnp.asarray(np.concatenate([[0.5 * np.pi], t_z]))))
+    U = jax.vmap(bare.U)(rho)
+    V = jax.vmap(bare.V)(jnp.concatenate([sine, jnp.full((1,), IN_PLANE)]))
+
+    (peri, apo), barrier = rho[:2], 0.5 * bare.J_phi**2
+    E = (U[1] - U[0]) / ((apo - peri) * (apo + peri))
+    I_u = E * (peri * peri + Delta2) - U[0]
+    p_u2 = 2.0 * ((rho[2:] * rho[2:] + Delta2) * E - U[2:] - I_u)
+    J_r = jnp.mean(jnp.sqrt(jnp.maximum(p_u2, _TINY)) * _du_dt(Delta2, ends, rho[2:], t_r))
+
+    sine2 = sine * sine
+    I = E * Delta2 * sine2 + V[:-1] - V[-1] + barrier / (1.0 - sine2)
+    J_z = jnp.mean(jnp.sqrt(jnp.maximum(2.0 * (I[0] - I[1:]), _TINY)) * largest * np.cos(t_z))
+    plane = (U[0] - barrier * Delta2 / (peri * peri)) / (peri * peri + Delta2)
+    return _Found(E, I_u, I[0], J_r, J_z, 2.0 * (Delta2 * (E - plane) - I[0]))
 
 
 def separable_torus(
@@ -140,26 +158,36 @@ def separable_torus(
     def ends_of(y):
         return Ends(y[0], jnp.exp(y[1]), jnp.exp(y[2]))
 
-    def motions(y, J_phi, Delta2):
-        return _motions(potential, Delta2, rho_0, J_phi, ends_of(y))
-
     def residual(y, J_phi, Delta2):
-        u, lat = motions(y, J_phi, Delta2)
-        J_r, J_z = _actions(u, lat, ends_of(y))
-        misses = jnp.stack([jnp.log(J_r / J[0]), jnp.log(J_z / J[1]), (u.I - lat.I) / (L * L)])
-        return misses, misses
+        zero = jnp.zeros_like(J_phi)
+        found = _found(SeparableMotion(potential, Delta2, rho_0, J_phi, zero, zero), ends_of(y))
+        misses = jnp.stack([
+            jnp.log(found.J_r / J[0]), jnp.log(found.J_z / J[1]), (found.I_u - found.I_lat) / (L * L)
+        ])  # fmt: skip
+        integrals = jnp.stack([found.E, found.I_lat])
+        return (misses, integrals), (misses, integrals, found.focal_p2)
 
     def step(state, k):
-        y, Delta2 = state
+        y, Delta2, focal_p2, _ = state
         J_phi = jnp.maximum(lowest, wide * 0.3**k)
         followed = own_focal_distance2(potential, ends_of(y), Delta2, _LATER)
         Delta2 = jnp.where(k < _FOLLOWED, followed, Delta2)
-        y = _lowered(motions(y, J_phi, Delta2)[1], J_phi, y)
-        slopes, misses = jax.jacfwd(residual, has_aux=True)(y, J_phi, Delta2)
-        change = jnp.linalg.solve(slopes, misses)
+        y = _lowered(focal_p2, Delta2, J_phi, y)
+        slopes, (misses, integrals, focal_p2) = jax.jacfwd(residual, has_aux=True)(y, J_phi, Delta2)
+        change = jnp.linalg.solve(slopes[0], misses)
         change = change / jnp.maximum(1.0, jnp.max(jnp.abs(change) / _LIMITS))
-        return (y - change, Delta2), jnp.max(jnp.abs(misses))
+        integrals = integrals - slopes[1] @ change
+        return (y - change, Delta2, focal_p2, integrals), jnp.max(jnp.abs(misses))
 
+    y, Delta2 = _start(potential, orbits, focal, J, wide)
+    state = (y, Delta2, jnp.zeros_like(L), jnp.zeros_like(J[:2]))
+    (y, Delta2, _, (E, I)), misses = lax.scan(step, state, jnp.arange(_STEPS))
+    return SeparableMotion(potential, Delta2, rho_0, lowest, E, I), ends_of(y), misses[-1]
+
+
+def _start(potential, orbits: CircularOrbits, focal: FocalDistance, J: Actions, wide):
+    """Logarithms of the ends, and Delta^2, of about the right motion."""
+    L_z = jnp.abs(J[2])
     first = jnp.concatenate([J[:2], jnp.maximum(L_z, wide)[None]])
     start = isochrone_ends(orbits.at(J[1] + first[2]), first)
     # From above: there may be a lower, wrong end where the potential is nearly harmonic.
@@ -174,9 +202,7 @@ def separable_torus(
     near = isochrone_ends(orbit, first * jnp.stack([1.0, w, 1.0]))
     sine2 = jnp.minimum(2.0 * J[1] / (orbit.nu * (jnp.exp(2.0 * near.middle) + Delta2)), 0.9)
     tangent2 = w * start.tangent**2 + (1.0 - w) * sine2 / (1.0 - sine2)
-    y = jnp.stack([near.middle, jnp.log(near.half), 0.5 * jnp.log(tangent2)])
-    (y, Delta2), misses = lax.scan(step, (y, Delta2), jnp.arange(_STEPS))
-    return motions(y, lowest, Delta2)[1], ends_of(y), misses[-1]
+    return jnp.stack([near.middle, jnp.log(near.half), 0.5 * jnp.log(tangent2)]), Delta2
 
 
 def own_focal_distance2(potential: AbstractPotential, ends: Ends, Delta2: Scalar, steps: int) -> Scalar:
@@ -188,6 +214,7 @@ def own_focal_distance2(potential: AbstractPotential, ends: Ends, Delta2: Scalar
     """
     rho2 = jnp.exp(2.0 * (ends.middle + _AT_RHO * ends.half))
     high2 = jnp.maximum(jnp.sin(_AT_LATITUDE * jnp.arctan(ends.tangent)) ** 2, _HIGH2)
+    latitudes = jnp.stack([high2, jnp.full_like(high2, IN_PLANE**2)])
 
     def slope(Delta2, sine2):
         def separated(rho2):
@@ -197,8 +224,8 @@ def own_focal_distance2(potential: AbstractPotential, ends: Ends, Delta2: Scalar
         return jax.jvp(separated, (rho2,), (jnp.ones_like(rho2),))[1]
 
     def miss(log_Delta2):
-        Delta2 = jnp.exp(log_Delta2)
-        return slope(Delta2, high2) - slope(Delta2, IN_PLANE**2)
+        high, plane = jax.vmap(partial(slope, jnp.exp(log_Delta2)))(latitudes)
+        return high - plane
 
     def step(log_Delta2, _):
         value, by_log = jax.jvp(miss, (log_Delta2,), (jnp.ones_like(log_Delta2),))
@@ -208,23 +235,16 @@ def own_focal_distance2(potential: AbstractPotential, ends: Ends, Delta2: Scalar
     return jnp.clip(Delta2, _LEAST * rho2, _MOST * rho2)
 
 
-def _lowered(motion: SeparableMotion, J_phi, y):
-    """The unknowns with a pericentre at which J_phi can stop a motion with the latitude's I.
+def _lowered(focal_p2, Delta2, J_phi, y):
+    """The unknowns with a pericentre at which J_phi can stop a motion with this p_u^2 at the focus.
 
     p_u^2 = 0 needs J_phi^2 Delta^2/rho^2 > 2 [Delta^2 (E - Phi) - I]: the solution fulfils it. Without this,
     Newton's method for a box gets stuck where p_u^2 is largest.
     """
     log_peri, log_apo = y[0] - jnp.exp(y[1]), y[0] + jnp.exp(y[1])
-    free = _focal_p2(motion, jnp.exp(2.0 * log_peri))
-    largest = jnp.abs(J_phi) * jnp.sqrt(motion.Delta2 / jnp.where(free > 0.0, free, 1.0))
-    log_peri = jnp.where(free > 0.0, jnp.minimum(log_peri, jnp.log(largest)), log_peri)
+    largest = jnp.abs(J_phi) * jnp.sqrt(Delta2 / jnp.where(focal_p2 > 0.0, focal_p2, 1.0))
+    log_peri = jnp.where(focal_p2 > 0.0, jnp.minimum(log_peri, jnp.log(largest)), log_peri)
     return jnp.stack([0.5 * (log_apo + log_peri), jnp.log(0.5 * (log_apo - log_peri)), y[2]])
-
-
-def _focal_p2(motion: SeparableMotion, rho2: Scalar) -> Scalar:
-    """2 [Delta^2 (E - Phi) - I]: p_u^2 at the focus without J_phi, for Phi of a point in the plane."""
-    plane = motion.potential.Phi_of_squares(rho2, IN_PLANE**2 * rho2)
-    return 2.0 * (motion.Delta2 * (motion.E - plane) - motion.I)
 
 
 def passes_focus(motion: SeparableMotion, ends: Ends) -> Bool[Array, ""]:
@@ -233,7 +253,8 @@ def passes_focus(motion: SeparableMotion, ends: Ends) -> Bool[Array, ""]:
     The number was chosen by the residuals of tori of both families.
     """
     peri2 = jnp.exp(2.0 * (ends.middle - ends.half))
-    return _focal_p2(motion, peri2) > 200.0 * motion.J_phi**2
+    plane = motion.potential.Phi_of_squares(peri2, IN_PLANE**2 * peri2)
+    return 2.0 * (motion.Delta2 * (motion.E - plane) - motion.I) > 200.0 * motion.J_phi**2
 
 
 def isochrone_ends(orbit: CircularOrbit, J: Actions) -> Ends:

@@ -12,7 +12,7 @@ from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import CircularOrbits, circular_orbits
 from oortax.dynamics.delta import FocalDistance, focal_distance
 from oortax.dynamics.torus.angles import FudgeAngles, Shift, fudge_angles
-from oortax.dynamics.torus.fit import Problem, finish, fit
+from oortax.dynamics.torus.fit import Problem, finish, fit, moving_as
 from oortax.dynamics.torus.generating import Series, Warp
 from oortax.dynamics.torus.grid import fresh, grid
 from oortax.dynamics.torus.matching import matched
@@ -30,7 +30,10 @@ _LEAST_SHARE = 1e-7
 _WORST = 0.1
 # Residual (logarithms of actions) of the fudge's torus below which its angles are used.
 _FOUND = 1e-3
-_NEWTON = 7
+# Newton's steps for the toy angles of true ones: with the fudge's angles alone, and with all.
+_NEWTON = (3, 8)
+# A step that leaves an error of its square.
+_NEAR = 1e-5
 
 
 @final
@@ -85,29 +88,41 @@ class Torus(eqx.Module):
         """d(theta^T)/d(chi)."""
         return jnp.stack([self.warp.radial(chi[0])[1], self.warp.vertical(chi[1])[1]])
 
-    def _angles(self, chi: Float[Array, "2"]) -> tuple[Float[Array, "2"], Float[Array, "2 2"]]:
-        """True (theta_r, theta_z) at chi, and their derivatives, rows theta, with respect to toy angles."""
-        series = self.warp.series(chi, self.dS_dJ[:, :2])
+    def _angles(self, chi: Float[Array, "2"], with_series: bool = True):
+        """True (theta_r, theta_z) at chi, and their derivatives, rows theta, with respect to chi."""
         toy = jnp.stack([self.warp.radial(chi[0])[0], self.warp.vertical(chi[1])[0]])
         shift = self.angles.at(self.warp, chi)
-        return toy + shift.value[:2] + series.value, _by_toy(shift, series.by_r, series.by_z)
+        value, by_r, by_z = toy + shift.value[:2], 0.0, 0.0
+        if with_series:
+            series = self.warp.series(chi, self.dS_dJ[:, :2])
+            value, by_r, by_z = value + series.value, series.by_r, series.by_z
+        return value, _by_toy(shift, by_r, by_z) * self._slopes(chi)
 
     def _chi(self, theta: Float[Array, "2"]) -> Float[Array, "2"]:
-        """The chi of true angles, by Newton's method; differentiable as its solution."""
+        """The chi of true angles, by Newton's method; differentiable as its solution.
+
+        At first without the series, which is small and takes most of the time.
+        """
         torus, target = lax.stop_gradient((self, theta))
 
-        def change(chi, angles, by_toy):
-            (a, b), (c, d) = by_toy
+        def change(angles, by_chi):
+            (a, b), (c, d) = by_chi
             r, z = _wrapped(angles - target)
-            toy = jnp.stack([d * r - b * z, a * z - c * r]) / (a * d - b * c)
-            return toy / torus._slopes(chi)
+            return jnp.stack([d * r - b * z, a * z - c * r]) / (a * d - b * c)
 
-        def step(chi, _):
-            return chi - jnp.clip(change(chi, *torus._angles(chi)), -0.5, 0.5), None
+        def step(chi, with_series=True):
+            return chi - jnp.clip(change(*torus._angles(chi, with_series)), -0.5, 0.5)
 
-        chi, _ = lax.scan(step, torus.warp.unwarped(target), length=_NEWTON)
-        angles, _ = self._angles(chi)
-        return chi - change(chi, angles - theta + target, torus._angles(chi)[1])
+        def unfinished(state):
+            chi, last, steps = state
+            return (jnp.max(jnp.abs(chi - last)) > _NEAR) & (steps < _NEWTON[1])
+
+        start = lax.fori_loop(0, _NEWTON[0], lambda _, chi: step(chi, False), torus.warp.unwarped(target))
+        state = (step(start), start, jnp.asarray(1))
+        chi, *_ = lax.while_loop(unfinished, lambda s: (step(s[0]), s[0], s[2] + 1), state)
+        chi = lax.stop_gradient(chi)
+        angles, by_chi = self._angles(chi)
+        return moving_as(chi, -change(angles - theta + target, lax.stop_gradient(by_chi)))
 
     def _at(
         self, chi: Float[Array, "2"], series: Series, shift: Shift, theta_phi: Scalar

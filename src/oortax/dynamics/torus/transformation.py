@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from oortax.dynamics.torus.series import chebyshev
 from oortax.dynamics.torus.toy import Latitude, Radial
 from oortax.types import Scalar
 
@@ -81,11 +82,3 @@ class Transformation(eqx.Module):
 def _value_slope(coefficients: Float[Array, " k"], x: Scalar) -> tuple[Scalar, Scalar]:
     """A Chebyshev series and its derivative."""
     return jax.jvp(lambda x: chebyshev(coefficients, x), (x,), (jnp.ones_like(x),))
-
-
-def chebyshev(coefficients: Float[Array, " k"], x: Scalar) -> Scalar:
-    """sum_k c_k T_k(x) by Clenshaw's recurrence."""
-    last, before = jnp.zeros_like(x), jnp.zeros_like(x)
-    for c in coefficients[:0:-1]:
-        last, before = c + 2.0 * x * last - before, last
-    return coefficients[0] + x * last - before
