@@ -4,7 +4,18 @@ from oortax.dynamics.base import AbstractActionFinder
 from oortax.dynamics.circular import CircularOrbit, CircularOrbits, circular_orbits
 from oortax.dynamics.orbit import integrate_orbit, symplectic_step
 from oortax.dynamics.staeckel import StaeckelFudge, StarActions
-from oortax.dynamics.torus import Torus, fit_tori, fit_torus, load_tori, refit_tori, refit_torus, save_tori
+from oortax.dynamics.torus import (
+    Torus,
+    TorusLibrary,
+    fit_library,
+    fit_tori,
+    fit_torus,
+    load_tori,
+    refit_library,
+    refit_tori,
+    refit_torus,
+    save_tori,
+)
 
 FINDERS: dict[str, type[AbstractActionFinder]] = {"StaeckelFudge": StaeckelFudge}
 """Action finders by the name that a config's `finder` key uses."""
@@ -17,11 +28,14 @@ __all__ = [
     "StaeckelFudge",
     "StarActions",
     "Torus",
+    "TorusLibrary",
     "circular_orbits",
+    "fit_library",
     "fit_tori",
     "fit_torus",
     "integrate_orbit",
     "load_tori",
+    "refit_library",
     "refit_tori",
     "refit_torus",
     "save_tori",

@@ -18,8 +18,8 @@ from oortax.types import Actions, Frequencies, Scalar
 
 # Steps at most, and the factor in rms(H) that makes another one worth while.
 _ITERATIONS, _GAIN = 8, 1.2
-# A step takes no toy action closer to 0 than this share of where it was.
-_ROOM = 0.2
+# No step takes a toy action below this share of the torus's, or half of where it was, if that is less.
+_ROOM = 0.05
 # Levenberg's damping: a wave whose n.Omega is sqrt of this times |n_r| Omega_r + |n_z| Omega_z keeps half of
 # its step. At first, and its least.
 _DAMPING, _LEAST = 1e-6, 1e-10
@@ -226,8 +226,10 @@ def angle_density(problem: Problem, grid: Grid, dS_dJ: Float[Array, "m 3"]) -> F
 
 
 def room(problem: Problem, grid: Grid, S, change) -> Scalar:
-    """The part of a step that leaves all toy actions a share of what they were: at most 1."""
+    """The part of a step, at most 1, that leaves all toy actions more than a share of the torus's."""
     now = problem.toy_actions(grid, S)
     after = problem.toy_actions(grid, S + change)
-    used = jnp.maximum(*(jnp.max((a - b) / a) for a, b in zip(now, after, strict=True)))
-    return jnp.minimum(1.0, (1.0 - _ROOM) / jnp.maximum(used, 1e-30))
+    spent = []
+    for J, a, b in zip(problem.J[:2], now, after, strict=True):
+        spent.append(jnp.max((a - b) / (a - jnp.minimum(_ROOM * J, 0.5 * a))))
+    return jnp.minimum(1.0, 0.9 / jnp.maximum(jnp.maximum(*spent), 1e-30))

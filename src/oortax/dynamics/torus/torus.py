@@ -12,7 +12,7 @@ from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import CircularOrbits, circular_orbits
 from oortax.dynamics.delta import FocalDistance, focal_distance
 from oortax.dynamics.torus.angles import FudgeAngles, Shift, fudge_angles
-from oortax.dynamics.torus.fit import Problem, finish, fit, moving_as
+from oortax.dynamics.torus.fit import Fit, Problem, finish, fit, moving_as
 from oortax.dynamics.torus.generating import Series, Warp
 from oortax.dynamics.torus.grid import fresh, grid
 from oortax.dynamics.torus.matching import matched
@@ -26,6 +26,8 @@ from oortax.types import Actions, Angles, Frequencies, Scalar, Vec3
 
 # J_r and J_z below this share of J_r + J_z + |J_phi| are taken to be it: angles have no meaning at 0.
 _LEAST_SHARE = 1e-7
+# So is J_r below this share of J_z: a shell is not rho = const, which takes some J^T_r to describe.
+_SHELL = 1e-4
 # A fit that leaves more than this of rms(H)/(Omega_r J_r + Omega_z J_z) is none.
 _WORST = 0.1
 # Residual (logarithms of actions) of the fudge's torus below which its angles are used.
@@ -173,9 +175,11 @@ def fit_torus(potential: AbstractPotential, J: Actions, n_modes: int = 76) -> To
     with long integrations of these to 2e-6, 5e-6 and 5e-4 of itself (tests/dynamics/test_torus.py). Orbits of
     small |J_phi| pass the centre as boxes or the axis as loops, with residuals up to 2e-2; about half of them
     are resonant or chaotic in a strongly flattened potential. Angles err by more than H: with 45 terms x is
-    within 1.2e-2 of an orbit of the halo, 0.15 of a box (tests/dynamics/test_tori.py). Shares and residuals
-    of random sets in three potentials are in benchmarks/RESULTS.md. At J_phi = 0 derivatives and Omega_phi
-    are limits from above.
+    within 1.2e-2 of an orbit of the halo, 0.15 of a box (tests/dynamics/test_tori.py); benchmarks/tori.py
+    has random sets in three potentials. At J_phi = 0 derivatives and Omega_phi are limits from above.
+
+    J_r below 1e-7 of J_r + J_z + |J_phi| and 1e-4 of J_z is taken to be their sum, J_z below 1e-7 of the
+    former to be that: a shell is not quite a surface rho = const.
 
     The code is OUTSIDE for negative J_r or J_z, NONFINITE for NaN or infinite J, and NOT_CONVERGED where no
     torus was found. Needs float64 (ValueError).
@@ -195,7 +199,8 @@ def _fit_torus(potential, orbits: CircularOrbits, focal: FocalDistance, J: Actio
     asked = J
     total = J[0] + J[1] + jnp.abs(J[2])
     # A constant is added: derivatives with respect to J stay what they are.
-    lift = lax.stop_gradient(jnp.maximum(_LEAST_SHARE * total - J[:2], 0.0))
+    least = _LEAST_SHARE * total + jnp.stack([_SHELL * J[1], jnp.zeros_like(total)])
+    lift = lax.stop_gradient(jnp.maximum(least - J[:2], 0.0))
     J = jnp.concatenate([J[:2] + lift, J[2:]])
     frozen, fixed_J, orbits, focal = lax.stop_gradient((potential, J, orbits, focal))
     motion, ends, miss = separable_torus(frozen, orbits, focal, fixed_J)
@@ -244,13 +249,24 @@ def _complete(problem: Problem, S, asked: Actions, known) -> Torus:
     """The record, with its residual at fresh angles; NaN for numbers where there is none, and the reason."""
     J = problem.J
     found = finish(problem, grid(S.shape[0]), S)
-    energies = problem.energy(fresh(S.shape[0]), found.S).H
-    scale = jnp.abs(found.Omega[0]) * J[0] + jnp.abs(found.Omega[1]) * J[1]
-    residual = lax.stop_gradient(jnp.sqrt(jnp.mean((energies - found.E) ** 2)) / scale)
-    good = known & (residual < _WORST) & jnp.all(found.Omega[:2] > 0.0)
+    rms_H = lax.stop_gradient(_rms_H(problem, found))
+    good = known & (rms_H < _WORST) & jnp.all(found.Omega[:2] > 0.0)
     code = jnp.where(good, Result.OK, Result.NOT_CONVERGED)
     code = jnp.where(jnp.any(asked[:2] < 0.0), Result.OUTSIDE, code)
     code = jnp.where(jnp.all(jnp.isfinite(asked)), code, Result.NONFINITE)
     numbers = (found.E, found.Omega, found.S, found.dS_dJ)
     E, Omega, S, dS_dJ = jax.tree.map(lambda a: jnp.where(code == Result.OK, a, jnp.nan), numbers)
-    return Torus(J, E, Omega, S, dS_dJ, residual, code, *problem[1:4])
+    return Torus(J, E, Omega, S, dS_dJ, rms_H, code, *problem[1:4])
+
+
+def _rms_H(problem: Problem, of: Fit | Torus) -> Scalar:
+    """rms of H - E at angles that no fit has seen, over Omega_r J_r + Omega_z J_z."""
+    energies = problem.energy(fresh(of.S.shape[0]), of.S).H
+    scale = jnp.abs(of.Omega[0]) * problem.J[0] + jnp.abs(of.Omega[1]) * problem.J[1]
+    return jnp.sqrt(jnp.mean((energies - of.E) ** 2)) / scale
+
+
+def residual(potential: AbstractPotential, torus: Torus) -> Scalar:
+    """The residual of a torus, of interpolated ones, too; `expand` has been applied to the potential."""
+    problem = Problem(potential, torus.transformation, torus.warp, torus.angles, torus.J)
+    return _rms_H(problem, torus)

@@ -1,0 +1,350 @@
+"""A library of tori: fitted at the nodes of an adaptive grid in action space, interpolated in between.
+
+Coordinates are q = (ln s, sqrt(J_r/s), sqrt(J_z/(J_z + |J_phi|))) with s = J_r + J_z + |J_phi|: what
+describes a torus is smooth in them down to circular and planar orbits. A cell holds 4^3 Chebyshev-Lobatto
+nodes, which it shares with its neighbours, and is bisected where its polynomials fail.
+"""
+
+from functools import partial
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from oortax.dynamics.torus.tori import fit_tori, refit_tori
+from oortax.dynamics.torus.torus import Torus, residual
+from oortax.potential.base import AbstractPotential
+from oortax.potential.from_density import expand
+from oortax.results import Result
+from oortax.types import Actions
+
+# Nodes of a cell along an axis, and barycentric weights for them.
+_NODES = -np.cos(np.arange(4) * np.pi / 3.0)
+_BARYCENTRIC = np.array([0.5, -1.0, 1.0, -0.5])
+_NAMES = ("total", "radial", "vertical")
+_DEPTH = 24
+
+
+def to_grid(J: Actions) -> Float[Array, "3"]:
+    """q of actions; what the sign of J_phi is does not matter."""
+    L = J[1] + jnp.abs(J[2])
+    s = J[0] + L
+    # The derivative of a root at 0 is infinite: that of actions there is taken at a share of 1e-14.
+    shares = jnp.stack([J[0] / s, J[1] / L])
+    return jnp.concatenate([jnp.log(s)[None], jnp.sqrt(jnp.maximum(shares, 1e-14))])
+
+
+def from_grid(q: np.ndarray) -> np.ndarray:
+    """Actions of q, (n, 3), J_phi >= 0."""
+    s, radial, vertical = np.exp(q[:, 0]), q[:, 1] ** 2, q[:, 2] ** 2
+    L = s * (1.0 - radial)
+    return np.stack([s * radial, L * vertical, L * (1.0 - vertical)], axis=1)
+
+
+@final
+class TorusLibrary(eqx.Module):
+    """Tori of all actions in a range (build with `fit_library`); call it with actions.
+
+    Attributes
+    ----------
+    lower, upper : the corners of each cell in q; parts of other cells, too
+    axis, cut, child : the tree: along which coordinate and where a cell is cut, and its two parts (-1: it is
+        a leaf)
+    nodes : (cells, 64), which tori are a cell's nodes (those of a leaf)
+    residual : of interpolated tori: the least of the largest ones along each axis of a leaf, and what the
+        others have more; infinite where not all nodes were found, or are of two families
+    tol : what was asked for
+    tori : the nodes' tori
+    """
+
+    lower: Float[Array, "cells 3"]
+    upper: Float[Array, "cells 3"]
+    axis: Int[Array, " cells"]
+    cut: Float[Array, " cells"]
+    child: Int[Array, "cells 2"]
+    nodes: Int[Array, "cells nodes"]
+    residual: Float[Array, " cells"]
+    tol: Float[Array, ""]
+    tori: Torus
+
+    def __call__(self, J: Actions) -> Torus:
+        """The torus of actions J: traceable, vmappable, and differentiable in J.
+
+        Its `residual` is the one measured for its cell, its code INACCURATE where that is above `tol`.
+        OUTSIDE beyond the library's range, NOT_CONVERGED where nodes are missing or belong to two families,
+        NONFINITE for NaN: then numbers are NaN.
+        """
+        q = to_grid(J)
+        cell = self._cell(lax.stop_gradient(q))
+        x = 2.0 * (q - self.lower[cell]) / (self.upper[cell] - self.lower[cell]) - 1.0
+        torus = _interpolated(self.tori, self.nodes[cell], x, J)
+        slack = 1e-9 * (self.upper[0] - self.lower[0])
+        inside = jnp.all((q >= self.lower[0] - slack) & (q <= self.upper[0] + slack)) & jnp.all(J[:2] >= 0.0)
+        error = self.residual[cell]
+        code = jnp.where(error <= self.tol, Result.OK, Result.INACCURATE)
+        code = jnp.where(jnp.isfinite(error), code, Result.NOT_CONVERGED)
+        code = jnp.where(inside, code, Result.OUTSIDE)
+        code = jnp.where(jnp.all(jnp.isfinite(J)), code, Result.NONFINITE)
+        good = (code == Result.OK) | (code == Result.INACCURATE)
+        numbers = (torus.E, torus.Omega, torus.S, torus.dS_dJ)
+        numbers = jax.tree.map(lambda a: jnp.where(good, a, jnp.nan), numbers)
+        return eqx.tree_at(
+            lambda t: (t.E, t.Omega, t.S, t.dS_dJ, t.residual, t.code), torus, (*numbers, error, code)
+        )
+
+    def leaves(self) -> Bool[Array, " cells"]:
+        """Which cells are not cut."""
+        return self.child[:, 0] < 0
+
+    def _cell(self, q) -> Int[Array, ""]:
+        def down(_, cell):
+            below = self.child[cell, jnp.where(q[self.axis[cell]] > self.cut[cell], 1, 0)]
+            return jnp.where(below < 0, cell, below)
+
+        return lax.fori_loop(0, _DEPTH, down, jnp.asarray(0))
+
+
+def _interpolated(tori: Torus, nodes, x, J) -> Torus:
+    """The torus at x in [-1, 1]^3 of a cell, by the barycentric formula along each axis."""
+    distance = x[:, None] - _NODES
+    at_node = jnp.abs(distance) < 1e-12
+    share = _BARYCENTRIC / jnp.where(at_node, 1.0, distance)
+    share = jnp.where(jnp.any(at_node, axis=1, keepdims=True), at_node.astype(x.dtype), share)
+    share = share / jnp.sum(share, axis=1, keepdims=True)
+    weight = (share[0][:, None, None] * share[1][:, None] * share[2]).ravel()
+
+    def mean(leaf):
+        at_nodes = leaf[nodes]
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.tensordot(weight, at_nodes, 1) if floating else at_nodes[0]
+
+    torus = _mirrored(jax.tree.map(mean, tori), jnp.where(J[2] < 0.0, -1.0, 1.0))
+    return eqx.tree_at(lambda t: (t.J, t.angles.J), torus, (J, J))
+
+
+def _mirrored(torus: Torus, sign) -> Torus:
+    """A torus of J_phi >= 0, or that of -J_phi."""
+    signs = jnp.stack([jnp.ones_like(sign), jnp.ones_like(sign), sign])
+
+    def parts(t):
+        return t.Omega, t.dS_dJ, t.angles.radial, t.angles.vertical
+
+    Omega, dS_dJ, radial, vertical = parts(torus)
+    turned = (Omega * signs, dS_dJ * signs, radial * signs[:, None], vertical * signs[:, None])
+    return eqx.tree_at(parts, torus, turned)
+
+
+def fit_library(
+    potential: AbstractPotential,
+    *,
+    total: tuple[float, float] = (50.0, 2e4),
+    radial: tuple[float, float] = (0.0, 0.8),
+    vertical: tuple[float, float] = (0.0, 0.9),
+    tol: float = 1e-3,
+    n_modes: int = 22,
+    max_tori: int = 20000,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> TorusLibrary:
+    """Tori of all actions in a range, as a function of J that costs microseconds.
+
+    Cells are bisected, along the coordinate in which they fail most, until interpolated tori have residuals
+    (those of `fit_torus`, at angles and actions that no fit has seen) below tol, or twice those of most
+    of the fitted tori around them, or until `max_tori` are fitted. What was reached is in
+    `TorusLibrary.residual` and in each torus's code.
+
+    Parameters
+    ----------
+    potential : an axisymmetric potential
+    total : range of J_r + J_z + |J_phi|, kpc km/s
+    radial : range of J_r over that sum
+    vertical : range of J_z/(J_z + |J_phi|); orbits near 1 pass the axis and are hard
+    tol : residual of interpolated tori to aim at
+    n_modes : terms of each torus
+    max_tori : no cell is cut that would need more
+    batch_size : as for `fit_tori`
+    progress : show the number of tori
+
+    Raises ValueError for empty or impossible ranges and for what `fit_tori` refuses.
+
+    >>> library = fit_library(pot, total=(1000.0, 3000.0))  # doctest: +SKIP
+    >>> x, v = library(jnp.array([30.0, 10.0, 1800.0])).phase_point(theta)  # doctest: +SKIP
+    """
+    lower, upper = _range(total, radial, vertical)
+    if not tol > 0.0 or not isinstance(max_tori, int) or max_tori < 64:
+        raise ValueError(f"tol = {tol!r}, max_tori = {max_tori!r}: tol > 0 and at least 64 tori are needed")
+    grid = _Grid(expand(potential), n_modes, batch_size, tol)
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("library of tori: {task.completed} tori, {task.fields[cells]} cells"),
+        TimeElapsedColumn(),
+        disable=not progress,
+    )
+    with bar:
+        task = bar.add_task("", total=None, cells=1)
+        grid.add(lower[None], upper[None])
+        while len(poor := grid.to_cut(max_tori)):
+            grid.cut(poor)
+            bar.update(task, completed=len(grid.q), cells=len(grid.lower))
+    return grid.library()
+
+
+def refit_library(potential: AbstractPotential, library: TorusLibrary, *, steps: int = 2) -> TorusLibrary:
+    """The library in another potential, close by: its nodes by `refit_tori`, its errors measured anew.
+
+    Traceable: the grid stays, a fixed number of Newton steps moves the tori.
+    """
+    potential = expand(potential)
+    tori = refit_tori(potential, library.tori, steps=steps)
+    errors = _errors(potential, tori, library.nodes, library.lower, library.upper)
+    worst = jnp.where(library.leaves(), _whole(errors), jnp.inf)
+    return eqx.tree_at(lambda l: (l.tori, l.residual), library, (tori, lax.stop_gradient(worst)))
+
+
+def _range(*ranges: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    for name, (low, high), most in zip(_NAMES, ranges, (np.inf, 1.0, 1.0), strict=True):
+        least = 0.0 if name != "total" else 1e-3
+        if not (least <= low < high <= most) or not np.isfinite(high) or (name == "radial" and high >= 1.0):
+            raise ValueError(
+                f"{name} = {(low, high)}: a rising pair is needed, of kpc km/s above 0 for total, of shares "
+                "from 0 to 1 (radial below 1) for the others"
+            )
+    corners = np.array(ranges, dtype=float).T
+    corners[:, 0] = np.log(corners[:, 0])
+    corners[:, 1:] = np.sqrt(corners[:, 1:])
+    return corners[0], corners[1]
+
+
+# In each cell, tori between nodes along one axis and at nodes along the others: what is wrong there is
+# due to that axis.
+_PROBES = np.array([
+    [np.roll([x, y, z], axis) for x in (-0.8, 0.0, 0.8) for y, z in ((-0.5, 0.5), (0.5, -0.5))]
+    for axis in range(3)
+])  # fmt: skip
+
+
+@eqx.filter_jit
+def _errors(potential, tori: Torus, nodes, lower, upper) -> Float[Array, "cells 3"]:
+    """The largest residual of interpolated tori for each cell and axis; infinite where nodes are bad."""
+
+    def of_cell(cell):
+        nodes, low, high = cell
+
+        def at(x):
+            q = low + 0.5 * (x + 1.0) * (high - low)
+            s, r, z = jnp.exp(q[0]), q[1] ** 2, q[2] ** 2
+            L = s * (1.0 - r)
+            J = jnp.stack([s * r, L * z, L * (1.0 - z)])
+            return residual(potential, _interpolated(tori, nodes, x, J))
+
+        found = jnp.max(jax.vmap(jax.vmap(at))(jnp.asarray(_PROBES)), axis=1)
+        one_family = jnp.all(tori.transformation.box[nodes] == tori.transformation.box[nodes[0]])
+        good = one_family & jnp.all(tori.code[nodes] == Result.OK)
+        return jnp.where(good & jnp.isfinite(found), found, jnp.inf)
+
+    return lax.map(of_cell, (nodes, lower, upper), batch_size=4)
+
+
+def _whole(errors: Float[Array, "cells 3"]) -> Float[Array, " cells"]:
+    """The error of each cell: the least along an axis, which the fits have anyway, and what others add."""
+    whole = jnp.sum(errors, axis=1) - 2.0 * jnp.min(errors, axis=1)
+    return jnp.where(jnp.all(jnp.isfinite(errors), axis=1), whole, jnp.inf)
+
+
+class _Grid:
+    """The grid while it grows, on the host."""
+
+    def __init__(self, potential, n_modes: int, batch_size: int | None, tol: float):
+        self.fit = partial(
+            fit_tori, potential, tol=1.0, n_modes=(n_modes,), batch_size=batch_size, progress=False
+        )
+        self.potential, self.tol = potential, tol
+        self.places: dict[tuple, int] = {}
+        self.q: list[np.ndarray] = []
+        self.tori: Torus | None = None
+        self.lower, self.upper = np.zeros((0, 3)), np.zeros((0, 3))
+        self.nodes, self.errors = np.zeros((0, 64), int), np.zeros((0, 3))
+        self.axis, self.where, self.child = np.zeros(0, int), np.zeros(0), np.zeros((0, 2), int)
+
+    def add(self, lower: np.ndarray, upper: np.ndarray) -> None:
+        """Cells with their tori and errors."""
+        x = np.stack(np.meshgrid(_NODES, _NODES, _NODES, indexing="ij"), axis=-1).reshape(-1, 3)
+        q = lower[:, None] + 0.5 * (x + 1.0) * (upper - lower)[:, None]
+        nodes, new = np.zeros(q.shape[:2], int), []
+        for place in np.ndindex(*nodes.shape):
+            key = tuple(np.round(q[place], 9))
+            if key not in self.places:
+                self.places[key] = len(self.q)
+                self.q.append(q[place])
+                new.append(q[place])
+            nodes[place] = self.places[key]
+        if new:
+            tori = jax.tree.map(np.asarray, self.fit(jnp.asarray(from_grid(np.array(new)))))
+            together = (self.tori, tori) if self.tori is not None else (tori,)
+            self.tori = jax.tree.map(lambda *leaves: np.concatenate(leaves), *together)
+        self.lower, self.upper = np.concatenate([self.lower, lower]), np.concatenate([self.upper, upper])
+        self.nodes = np.concatenate([self.nodes, nodes])
+        n = len(lower)
+        self.axis, self.where = np.append(self.axis, np.zeros(n, int)), np.append(self.where, np.zeros(n))
+        self.child = np.concatenate([self.child, np.full((n, 2), -1)])
+        self.errors = np.concatenate([self.errors, self._measured(nodes, lower, upper)])
+
+    def _measured(self, nodes, lower, upper) -> np.ndarray:
+        """Errors, a fixed number of cells at a time with their own tori: one compilation."""
+        size, found = 16, []
+        for k in range(0, len(nodes), size):
+            rows = np.resize(np.arange(k, min(k + size, len(nodes))), size)
+            own = jax.tree.map(lambda leaf, rows=rows: leaf[nodes[rows].ravel()], self.tori)
+            index = jnp.arange(size * 64).reshape(size, 64)
+            errors = _errors(self.potential, own, index, jnp.asarray(lower[rows]), jnp.asarray(upper[rows]))
+            found.append(np.asarray(errors)[: len(nodes) - k])
+        return np.concatenate(found)
+
+    def to_cut(self, max_tori: int) -> np.ndarray:
+        """The leaves that fail, worst first, as far as tori may be added."""
+        assert self.tori is not None
+        leaf = self.child[:, 0] < 0
+        fitted = np.where(np.isfinite(self.tori.residual), self.tori.residual, np.inf)[self.nodes]
+        # Not the largest: a face of shells or planar orbits may be worse than all inside.
+        fitted = np.sort(fitted, axis=1)[:, 44]
+        worst = np.asarray(_whole(jnp.asarray(self.errors)))
+        aim = np.where(np.isfinite(fitted), np.maximum(self.tol, 2.0 * fitted), self.tol)
+        deep = np.min((self.upper - self.lower) / (self.upper[0] - self.lower[0]), axis=1) < 2.0**-6
+        poor = np.flatnonzero(leaf & (worst > aim) & ~deep)
+        # Two new cells of 64 nodes, a quarter to a half of them shared.
+        room = (max_tori - len(self.q)) // 96
+        return poor[np.argsort(-worst[poor], kind="stable")][: max(room, 0)]
+
+    def cut(self, cells: np.ndarray) -> None:
+        """Bisect cells, each along the axis in which it fails most."""
+        errors = self.errors[cells]
+        # Where there is no telling: the widest.
+        width = (self.upper - self.lower)[cells] / (self.upper[0] - self.lower[0])
+        axis = np.where(np.isfinite(errors).all(axis=1), errors.argmax(axis=1), width.argmax(axis=1))
+        rows = np.arange(len(cells))
+        middle = 0.5 * (self.lower + self.upper)[cells, axis]
+        upper, lower = self.upper[cells].copy(), self.lower[cells].copy()
+        upper[rows, axis], lower[rows, axis] = middle, middle
+        self.axis[cells], self.where[cells] = axis, middle
+        self.child[cells] = len(self.lower) + np.stack([rows, rows + len(cells)], axis=1)
+        self.add(np.concatenate([self.lower[cells], lower]), np.concatenate([upper, self.upper[cells]]))
+
+    def library(self) -> TorusLibrary:
+        """What was built."""
+        worst = jnp.where(self.child[:, 0] < 0, _whole(jnp.asarray(self.errors)), jnp.inf)
+        return TorusLibrary(
+            lower=jnp.asarray(self.lower),
+            upper=jnp.asarray(self.upper),
+            axis=jnp.asarray(self.axis),
+            cut=jnp.asarray(self.where),
+            child=jnp.asarray(self.child),
+            nodes=jnp.asarray(self.nodes),
+            residual=worst,
+            tol=jnp.asarray(self.tol),
+            tori=jax.tree.map(jnp.asarray, self.tori),
+        )
