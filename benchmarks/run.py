@@ -1,7 +1,7 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, tori, library, likelihood, recovery, and mocks, which needs the catalogues
-(see there). Rows of those not run are kept as they are.
+Benchmarks: potentials, actions, tori, library, transformations, likelihood, recovery, and mocks, which needs
+the catalogues (see there). Rows of those not run are kept as they are.
 """
 
 import platform
@@ -18,6 +18,7 @@ import mocks
 import potentials
 import recovery
 import tori
+import transformations
 
 HERE = Path(__file__).parent
 BENCHMARKS = {
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "actions": actions,
     "tori": tori,
     "library": library,
+    "transformations": transformations,
     "likelihood": likelihood,
     "recovery": recovery,
     "mocks": mocks,
