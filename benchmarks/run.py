@@ -1,7 +1,7 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, tori, library, transformations, likelihood, recovery, and mocks, which needs
-the catalogues (see there). Rows of those not run are kept as they are.
+Benchmarks: potentials, actions, tori, reference, library, transformations, likelihood, recovery, and mocks,
+which needs the catalogues (see there). Rows of those not run are kept as they are.
 """
 
 import platform
@@ -17,6 +17,7 @@ import likelihood
 import mocks
 import potentials
 import recovery
+import reference
 import tori
 import transformations
 
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "potentials": potentials,
     "actions": actions,
     "tori": tori,
+    "reference": reference,
     "library": library,
     "transformations": transformations,
     "likelihood": likelihood,

@@ -186,9 +186,9 @@ def test_the_toy_and_its_transformation_are_canonical(box):
         of_radius, of_latitude = bend.barriers(w[5])
         latitude = sphere(w[1], w[4], of_latitude)
         at = bend(oscillator(of_radius, w[0], w[3]), latitude)
-        azimuth = oscillator_azimuth(of_radius, w[0], w[3]) if box else latitude.azimuth
+        turn = oscillator_azimuth(of_radius, w[0], w[3]) if box else latitude.azimuth
         u = jnp.arcsinh(jnp.sqrt(at.rho2 / bend.Delta2))
-        phi = w[2] + jnp.sign(w[5]) * azimuth
+        phi = w[2] + jnp.sign(w[5]) * turn.angle
         return jnp.stack([u, jnp.arctan2(at.sine, at.cosine), phi, at.p_u, at.p_lat, w[5]])
 
     form = np.block([[np.zeros((3, 3)), np.eye(3)], [-np.eye(3), np.zeros((3, 3))]])

@@ -34,13 +34,8 @@ class Spheroidal(NamedTuple):
     I_v: Scalar
 
 
-def spheroidal(potential: AbstractPotential, focal: FocalDistance, x: Vec3, v: Vec3) -> Spheroidal:
-    """Integrals and spheroidal coordinates of one phase-space point."""
-    R2 = x[0] * x[0] + x[1] * x[1]
-    z2 = x[2] * x[2]
-    L_z = x[0] * v[1] - x[1] * v[0]
-    E = 0.5 * (v @ v) + potential.Phi_of_squares(R2, z2)
-    Delta2 = focal(E, L_z)
+def confocal(R2: Scalar, z2: Scalar, Delta2: Scalar) -> tuple[Scalar, Scalar]:
+    """rho^2 and sin^2(v) at R^2 and z^2; kept from the axis and the focus by 1e-12."""
     A = R2 + z2 - Delta2
     root = jnp.sqrt(A * A + 4.0 * Delta2 * R2)
     # Two forms of one expression, so that neither rho nor sin v suffers from cancellation.
@@ -48,7 +43,17 @@ def spheroidal(potential: AbstractPotential, focal: FocalDistance, x: Vec3, v: V
     rho2 = jnp.where(outside, 0.5 * (A + root), 2.0 * Delta2 * R2 / jnp.where(outside, 1.0, root - A))
     rho2 = jnp.maximum(rho2, 1e-12 * (R2 + z2 + Delta2))
     sin2_v = jnp.where(outside, R2 / jnp.where(outside, rho2, 1.0), 0.5 * (root - A) / Delta2)
-    sin2_v = jnp.clip(sin2_v, 1e-12, 1.0)
+    return rho2, jnp.clip(sin2_v, 1e-12, 1.0)
+
+
+def spheroidal(potential: AbstractPotential, focal: FocalDistance, x: Vec3, v: Vec3) -> Spheroidal:
+    """Integrals and spheroidal coordinates of one phase-space point."""
+    R2 = x[0] * x[0] + x[1] * x[1]
+    z2 = x[2] * x[2]
+    L_z = x[0] * v[1] - x[1] * v[0]
+    E = 0.5 * (v @ v) + potential.Phi_of_squares(R2, z2)
+    Delta2 = focal(E, L_z)
+    rho2, sin2_v = confocal(R2, z2, Delta2)
     cos2_v = jnp.minimum(z2 / (rho2 + Delta2), 1.0 - 1e-12)
     # p_u = rho' . v with R v_R = x . v in the plane, which stays finite on the axis.
     R_vR = x[0] * v[0] + x[1] * v[1]

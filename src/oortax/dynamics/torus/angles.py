@@ -39,15 +39,15 @@ from oortax.dynamics.torus.transformation import Transformation
 from oortax.types import Actions
 
 # Terms kept of the sine series in chi_r and 2 chi_z.
-_KEPT_R, _KEPT_Z = 24, 8
+_KEPT_R, _KEPT_Z = 24, 12
 
 
 class Shift(NamedTuple):
     """What is added to each of the angles, and its derivatives with respect to toy angles."""
 
-    value: Float[Array, "3"]
-    by_r: Float[Array, "3"]
-    by_z: Float[Array, "3"]
+    value: Float[Array, " i"]
+    by_r: Float[Array, " i"]
+    by_z: Float[Array, " i"]
 
 
 @final
@@ -62,10 +62,10 @@ class FudgeAngles(eqx.Module):
     radial: Float[Array, "3 k"]
     vertical: Float[Array, "3 l"]
 
-    def at(self, warp: Warp, chi: Float[Array, "2"]) -> Shift:
-        """At a pair of angles chi."""
-        f, by_r = sines(self.radial.T, chi[0])
-        g, by_z = sines(self.vertical.T, 2.0 * chi[1])
+    def at(self, warp: Warp, chi: Float[Array, "2"], angles: int = 3, terms: int | None = None) -> Shift:
+        """At a pair of angles chi, for the first of theta_r, theta_z, theta_phi; of some terms or all."""
+        f, by_r = sines(self.radial[:angles, :terms].T, chi[0])
+        g, by_z = sines(self.vertical[:angles, :terms].T, 2.0 * chi[1])
         return Shift(f + g, by_r / warp.radial(chi[0])[1], 2.0 * by_z / warp.vertical(chi[1])[1])
 
     def by_chi(self, chi_r, chi_z) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
@@ -114,14 +114,14 @@ def fudge_angles(
     theta_r, theta_z = warp.radial(jnp.asarray(chi_r))[0], warp.vertical(jnp.asarray(chi_z))[0]
     t = where_partial_actions_agree(speed_r, 1, radial_partial_action(theta_r, J[0], of_radius) / J[0], t_r)
     f = _integrals(of_J @ rates_r, 1, t) - jnp.array([1.0, 0.0, 0.0])[:, None] * theta_r
-    azimuth = jax.vmap(lambda theta: oscillator_azimuth(of_radius, theta, J[0]))(theta_r)
+    azimuth = jax.vmap(lambda theta: oscillator_azimuth(of_radius, theta, J[0]).angle)(theta_r)
     f = f.at[2].add(jnp.where(box, azimuth, 0.0))
 
     t = where_partial_actions_agree(
         speed_z, 2, vertical_partial_action(theta_z, J[1], of_latitude) / J[1], t_z
     )
     g = _integrals(of_J @ rates_z, 2, t) - jnp.array([0.0, 1.0, 0.0])[:, None] * theta_z
-    azimuth = jax.vmap(lambda theta: sphere(theta, J[1], of_latitude).azimuth)(theta_z)
+    azimuth = jax.vmap(lambda theta: sphere(theta, J[1], of_latitude).azimuth.angle)(theta_z)
     g = g.at[2].add(jnp.where(box, 0.0, azimuth))
 
     sign = jnp.where(J[2] < 0.0, -1.0, 1.0)

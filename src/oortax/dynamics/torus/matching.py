@@ -31,7 +31,7 @@ from oortax.types import Actions, Scalar
 # Nodes of the partial actions, and coefficients kept of the two series.
 N_R, N_Z, _KEPT = 32, 24, 16
 _NEWTON = 10
-_TINY = 1e-30
+_TINY, _ROUNDING = 1e-30, 1e-12
 
 
 def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
@@ -126,8 +126,11 @@ def where_partial_actions_agree(speed, step: int, fraction, start):
             below = value < fraction
             low, high = jnp.where(below, t, low), jnp.where(below, high, t)
             rest = jnp.maximum(jnp.where(upper, end - value, value), _TINY)
-            new = t - sign * (rest**power - target) / (power * rest ** (power - 1.0) * slope)
-            inside = (slope > 0.0) & (new >= low) & (new <= high)
+            # Not rest**power, a call to the C library.
+            root = jnp.exp(power * jnp.log(rest))
+            new = t - sign * (root - target) * rest / (power * root * slope)
+            # Rounding may put a step from the solution just outside: bisection would lead away from it.
+            inside = (slope > 0.0) & (new >= low - _ROUNDING) & (new <= high + _ROUNDING)
             return (jnp.where(inside, new, 0.5 * (low + high)), low, high), None
 
         state = (t, jnp.zeros_like(t), jnp.full_like(t, end))

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool
 from oortax.dynamics.circular import CircularOrbit, CircularOrbits
 from oortax.dynamics.delta import FocalDistance
 from oortax.dynamics.jet import IN_PLANE
+from oortax.numerics.trigonometry import sin_cos
 from oortax.potential.base import AbstractPotential
 from oortax.types import Actions, Scalar
 
@@ -96,7 +97,7 @@ def radial_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
 def vertical_speed(motion: SeparableMotion, ends: Ends, t) -> Scalar:
     """p_lat d(lat)/dt at t in (0, pi/2), lat = largest sin(t): crowded at the turning point."""
     largest = jnp.arctan(ends.tangent)
-    p_lat = jnp.sqrt(jnp.maximum(motion.p_lat2(jnp.sin(largest * jnp.sin(t))), _TINY))
+    p_lat = jnp.sqrt(jnp.maximum(motion.p_lat2(sin_cos(largest * jnp.sin(t))[0]), _TINY))
     return p_lat * largest * jnp.cos(t)
 
 
@@ -123,7 +124,7 @@ def _found(bare: SeparableMotion, ends: Ends) -> _Found:
     t_r, t_z = radial_nodes(_N_R), 0.5 * radial_nodes(_N_Z)
     Delta2, largest = bare.Delta2, jnp.arctan(ends.tangent)
     rho = ends.rho(jnp.asarray(np.concatenate([[0.0, np.pi], t_r])))
-    sine = jnp.sin(largest * jnp.sin(jnp.asarray(np.concatenate([[0.5 * np.pi], t_z]))))
+    sine, _ = sin_cos(largest * np.sin(np.concatenate([[0.5 * np.pi], t_z])))
     U = jax.vmap(bare.U)(rho)
     V = jax.vmap(bare.V)(jnp.concatenate([sine, jnp.full((1,), IN_PLANE)]))
 

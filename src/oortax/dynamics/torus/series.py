@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from oortax.numerics.trigonometry import sin_cos
 from oortax.types import Scalar
 
 
@@ -16,7 +17,7 @@ def chebyshev(coefficients: Float[Array, " k"], x: Scalar) -> Scalar:
 
 def sines(coefficients: Float[Array, "k ..."], angle: Scalar) -> tuple[Array, Array]:
     """sum_k c_k sin(k x), k = 1, 2, ..., and its derivative; one or several series at once."""
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    sin, cos = sin_cos(angle)
     last, before = jnp.zeros_like(coefficients[0]), jnp.zeros_like(coefficients[0])
     slope, slope_before = last, before
     for k in range(coefficients.shape[0], 0, -1):

@@ -17,8 +17,16 @@ from oortax.dynamics.torus.generating import Series, Warp
 from oortax.dynamics.torus.grid import fresh, grid
 from oortax.dynamics.torus.matching import matched
 from oortax.dynamics.torus.separable import separable_torus
-from oortax.dynamics.torus.toy import oscillator, oscillator_azimuth, sphere
-from oortax.dynamics.torus.transformation import Transformation
+from oortax.dynamics.torus.toy import (
+    Turn,
+    oscillator,
+    oscillator_azimuth,
+    oscillator_inverse,
+    sphere,
+    sphere_inverse,
+)
+from oortax.dynamics.torus.transformation import Meridional, Transformation
+from oortax.numerics.trigonometry import sin_cos, wrapped
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
 from oortax.results import Result
@@ -32,8 +40,9 @@ _SHELL = 1e-4
 _WORST = 0.1
 # Residual (logarithms of actions) of the fudge's torus below which its angles are used.
 _FOUND = 1e-3
-# Newton's steps for the toy angles of true ones: with the fudge's angles alone, and with all.
-_NEWTON = (3, 8)
+# Newton's steps for the toy angles of true ones, with so many terms of the fudge's angles alone and with all;
+# and for warped toy angles.
+_NEWTON, _FEW, _UNWARP = (3, 8), 6, 9
 # A step that leaves an error of its square.
 _NEAR = 1e-5
 
@@ -64,6 +73,7 @@ class Torus(eqx.Module):
     warp: Warp
     angles: FudgeAngles
 
+    @eqx.filter_jit
     def phase_point(self, theta: Angles) -> tuple[Vec3, Vec3]:
         """Position (kpc) and velocity (km/s) at angles theta = (theta_r, theta_z, theta_phi).
 
@@ -75,6 +85,7 @@ class Torus(eqx.Module):
         shift = self.angles.at(self.warp, chi)
         return self._at(chi, series, shift, theta[2] - shift.value[2] - series.value[1])
 
+    @eqx.filter_jit
     def phase_point_toy(self, theta: Angles) -> tuple[Vec3, Vec3, Scalar]:
         """Position and velocity at warped toy angles (chi_r, chi_z, theta^T_phi), and d3(theta)/d3(chi).
 
@@ -86,15 +97,53 @@ class Torus(eqx.Module):
         (a, b), (c, d) = _by_toy(shift, series.by_r[1:], series.by_z[1:])
         return x, v, jnp.abs((a * d - b * c) * jnp.prod(self._slopes(theta[:2])))
 
+    @eqx.filter_jit
+    def angles_actions(self, x: Vec3, v: Vec3) -> tuple[Angles, Actions]:
+        """Angles (0 to 2 pi) and actions of a point on the torus or close to it: `phase_point` backwards.
+
+        The toy's are found in closed form but for two one-dimensional searches, and the generating function
+        is taken to be linear in J about the torus: off by dJ, J errs by about dJ^2/J and theta by dJ/J, and
+        both by the torus's residual. Where they vary along an orbit, the torus is not the orbit's.
+
+        >>> from oortax import potential
+        >>> torus = fit_torus(potential.mw_potential_2014(), jnp.array([30.0, 10.0, 1800.0]), 22)
+        >>> theta, J = torus.angles_actions(*torus.phase_point(jnp.array([0.3, 2.0, 1.0])))
+        >>> theta.round(6), J.round(6)
+        (Array([0.3, 2. , 1. ], dtype=float64), Array([  30.,   10., 1800.], dtype=float64))
+        """
+        J_phi = x[0] * v[1] - x[1] * v[0]
+        sign = jnp.where(J_phi < 0.0, -1.0, 1.0)
+        radial, tangent, p = self.transformation.inverse(Meridional.of(x, v, self.transformation.Delta2))
+        of_radius, of_latitude = self.transformation.barriers(J_phi)
+        theta_r, J_r = oscillator_inverse(of_radius, radial)
+        theta_z, J_z = sphere_inverse(of_latitude, tangent, p)
+        turn = self._turn(of_radius, theta_r, J_r, sphere(theta_z, J_z, of_latitude).azimuth)
+        toy = jnp.stack([theta_r, theta_z, jnp.arctan2(x[1], x[0]) - sign * turn.angle])
+
+        chi = self.warp.unwarped(toy[:2], _UNWARP)
+        series = self.warp.series(chi, jnp.concatenate([self.S[:, None], self.dS_dJ], axis=1))
+        shift, moved = self.angles.at(self.warp, chi), self.J - self.angles.J
+        # J^T = J_0 + dS(J_0)/dtheta^T + (1 + d2S/dJ dtheta^T) . (J - J_0)
+        by_J = jnp.stack([series.by_r[1:] + shift.by_r, series.by_z[1:] + shift.by_z])
+        at_J = jnp.stack([series.by_r[0], series.by_z[0]]) + jnp.stack([shift.by_r, shift.by_z]) @ moved
+        d_phi = J_phi - self.J[2]
+        rest = jnp.stack([J_r, J_z]) - self.J[:2] - at_J - by_J[:, 2] * d_phi
+        d_J = jnp.linalg.solve(by_J[:, :2] + jnp.eye(2), rest)
+        angles = (toy + shift.value + series.value[1:]) % (2.0 * jnp.pi)
+        return angles, self.J + jnp.concatenate([d_J, d_phi[None]])
+
     def _slopes(self, chi: Float[Array, "2"]) -> Float[Array, "2"]:
         """d(theta^T)/d(chi)."""
         return jnp.stack([self.warp.radial(chi[0])[1], self.warp.vertical(chi[1])[1]])
 
     def _angles(self, chi: Float[Array, "2"], with_series: bool = True):
-        """True (theta_r, theta_z) at chi, and their derivatives, rows theta, with respect to chi."""
+        """True (theta_r, theta_z) at chi, and their derivatives, rows theta, with respect to chi.
+
+        Without the series: those of the fudge, approximately.
+        """
         toy = jnp.stack([self.warp.radial(chi[0])[0], self.warp.vertical(chi[1])[0]])
-        shift = self.angles.at(self.warp, chi)
-        value, by_r, by_z = toy + shift.value[:2], 0.0, 0.0
+        shift = self.angles.at(self.warp, chi, 2, None if with_series else _FEW)
+        value, by_r, by_z = toy + shift.value, 0.0, 0.0
         if with_series:
             series = self.warp.series(chi, self.dS_dJ[:, :2])
             value, by_r, by_z = value + series.value, series.by_r, series.by_z
@@ -109,7 +158,7 @@ class Torus(eqx.Module):
 
         def change(angles, by_chi):
             (a, b), (c, d) = by_chi
-            r, z = _wrapped(angles - target)
+            r, z = wrapped(angles - target)
             return jnp.stack([d * r - b * z, a * z - c * r]) / (a * d - b * c)
 
         def step(chi, with_series=True):
@@ -143,17 +192,20 @@ class Torus(eqx.Module):
         v_R = (height * at.cosine * at.p_u - rho * at.sine * at.p_lat) / metric
         v_z = (rho * at.sine * at.p_u + height * at.cosine * at.p_lat) / metric
         v_phi = self.J[2] / R
-        in_plane = oscillator_azimuth(of_radius, theta_r, J[0])
-        azimuth = jnp.where(self.transformation.box, in_plane, latitude.azimuth)
-        phi = theta_phi + jnp.where(self.J[2] < 0.0, -1.0, 1.0) * azimuth
-        cos, sin = jnp.cos(phi), jnp.sin(phi)
+        turn = self._turn(of_radius, theta_r, J[0], latitude.azimuth)
+        sign = jnp.where(self.J[2] < 0.0, -1.0, 1.0)
+        sine, cosine = sin_cos(theta_phi)
+        cos = cosine * turn.cosine - sign * sine * turn.sine
+        sin = sine * turn.cosine + sign * cosine * turn.sine
         x = jnp.stack([R * cos, R * sin, z])
         return x, jnp.stack([v_R * cos - v_phi * sin, v_R * sin + v_phi * cos, v_z])
 
-
-def _wrapped(angle):
-    """To [-pi, pi)."""
-    return (angle + jnp.pi) % (2.0 * jnp.pi) - jnp.pi
+    def _turn(self, barrier, theta_r, J_r, in_latitude: Turn) -> Turn:
+        """The azimuth that the toy's angles add to theta^T_phi."""
+        in_plane = oscillator_azimuth(barrier, theta_r, J_r)
+        return Turn(
+            *(jnp.where(self.transformation.box, a, b) for a, b in zip(in_plane, in_latitude, strict=True))
+        )
 
 
 def _by_toy(shift: Shift, by_r, by_z):
@@ -185,12 +237,19 @@ def fit_torus(potential: AbstractPotential, J: Actions, n_modes: int = 76) -> To
     torus was found. Needs float64 (ValueError).
 
     >>> from oortax import potential
-    >>> torus = fit_torus(potential.mw_potential_2014(), jnp.array([30.0, 10.0, 1800.0]))
+    >>> torus = fit_torus(potential.mw_potential_2014(), jnp.array([30.0, 10.0, 1800.0]), n_modes=22)
     >>> x, v = torus.phase_point(jnp.array([0.3, 0.0, 0.0]))
-    >>> bool(torus.residual < 1e-5), bool(abs(x[0] * v[1] - x[1] * v[0] - 1800.0) < 1e-6)
+    >>> bool(torus.residual < 1e-4), bool(abs(x[0] * v[1] - x[1] * v[0] - 1800.0) < 1e-6)
     (True, True)
     """
     require_float64("fit_torus", J)
+    if not isinstance(n_modes, int) or n_modes < 1:
+        raise ValueError(f"n_modes = {n_modes!r}: a whole number >= 1 is needed, such as 76")
+    return _fit_from_scratch(potential, J, n_modes)
+
+
+@eqx.filter_jit
+def _fit_from_scratch(potential, J: Actions, n_modes: int) -> Torus:
     potential = expand(potential)
     return _fit_torus(potential, circular_orbits(potential), focal_distance(potential), J, n_modes)
 
@@ -233,6 +292,7 @@ def refit_torus(potential: AbstractPotential, torus: Torus, steps: int = 2) -> T
     return _refitted(expand(potential), torus, steps)
 
 
+@eqx.filter_jit
 def _refitted(potential, torus: Torus, steps: int | None) -> Torus:
     """With the torus's modes; steps None: until nothing is gained."""
     problem = Problem(

@@ -8,7 +8,23 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from oortax.numerics.trigonometry import sin_cos
 from oortax.types import Scalar
+
+# Added to squares that vanish at J_phi = 0.
+_TINY = 1e-300
+
+
+class Turn(NamedTuple):
+    """An angle by its cosine and sine: none is computed where points are turned by it."""
+
+    cosine: Scalar
+    sine: Scalar
+
+    @property
+    def angle(self) -> Scalar:
+        """From -pi to pi."""
+        return jnp.arctan2(self.sine, self.cosine)
 
 
 class Radial(NamedTuple):
@@ -19,13 +35,13 @@ class Radial(NamedTuple):
 
 
 class Latitude(NamedTuple):
-    """Toy latitude: its sine, its cosine, its momentum (kpc km/s), and the azimuth since the node
-    less theta_z."""
+    """Toy latitude: its sine, its cosine, its momentum (kpc km/s), and the azimuth since the node less
+    theta_z."""
 
     sine: Scalar
     cosine: Scalar
     p: Scalar
-    azimuth: Scalar
+    azimuth: Turn
 
 
 def amplitudes(barrier: Scalar, J_r: Scalar) -> tuple[Scalar, Scalar]:
@@ -40,21 +56,27 @@ def oscillator(barrier: Scalar, theta_r: Scalar, J_r: Scalar) -> Radial:
     The azimuth grows by pi in a radial period.
     """
     A, B = amplitudes(barrier, J_r)
-    return Radial(0.5 * jnp.log(_r2(barrier, A, B, theta_r)), B * jnp.sin(theta_r))
+    sin, cos = sin_cos(0.5 * theta_r)
+    # A - B cos(theta_r) without cancellation at pericentre.
+    r2 = barrier * barrier / (A + B) + 2.0 * B * sin * sin
+    return Radial(0.5 * jnp.log(r2), 2.0 * B * sin * cos)
 
 
-def _r2(barrier, A, B, theta_r):
-    """A - B cos(theta_r) without cancellation at pericentre."""
-    return barrier * barrier / (A + B) + 2.0 * B * jnp.sin(0.5 * theta_r) ** 2
-
-
-def oscillator_azimuth(barrier: Scalar, theta_r: Scalar, J_r: Scalar) -> Scalar:
+def oscillator_azimuth(barrier: Scalar, theta_r: Scalar, J_r: Scalar) -> Turn:
     """Azimuth of the plane oscillator since pericentre, less theta_r/2: periodic."""
     A, B = amplitudes(barrier, J_r)
     # The azimuth is the argument of barrier cos(theta_r/2) + i (A + B) sin(theta_r/2).
-    sin, cos = jnp.sin(0.5 * theta_r), jnp.cos(0.5 * theta_r)
+    sin, cos = sin_cos(0.5 * theta_r)
     along, across = barrier * cos, (A + B) * sin
-    return jnp.arctan2(across * cos - along * sin, along * cos + across * sin)
+    norm = jnp.sqrt(along * along + across * across + _TINY)
+    return Turn((along * cos + across * sin) / norm, (across * cos - along * sin) / norm)
+
+
+def oscillator_inverse(barrier: Scalar, at: Radial) -> tuple[Scalar, Scalar]:
+    """(theta_r, J_r) of a point: J_r = (p^2 + (r^2 - barrier)^2)/(4 r^2), tan(theta_r) = p/(A - r^2)."""
+    r2 = jnp.exp(2.0 * at.log_r)
+    J_r = 0.25 * (at.p * at.p + (r2 - barrier) ** 2) / r2
+    return jnp.arctan2(at.p, 2.0 * J_r + barrier - r2), J_r
 
 
 def sphere(theta_z: Scalar, J_z: Scalar, barrier: Scalar) -> Latitude:
@@ -66,7 +88,16 @@ def sphere(theta_z: Scalar, J_z: Scalar, barrier: Scalar) -> Latitude:
     L = J_z + barrier
     # sin^2(i) without cancellation.
     sine_i = jnp.sqrt(J_z * (J_z + 2.0 * barrier)) / L
-    sin, cos = jnp.sin(theta_z), jnp.cos(theta_z)
-    cosine = jnp.hypot(cos, barrier / L * sin)
-    azimuth = jnp.arctan2((barrier / L - 1.0) * sin * cos, cos * cos + barrier / L * sin * sin)
+    sin, cos = sin_cos(theta_z)
+    cosine = jnp.sqrt(cos * cos + (barrier / L * sin) ** 2 + _TINY)
+    azimuth = Turn((cos * cos + barrier / L * sin * sin) / cosine, (barrier / L - 1.0) * sin * cos / cosine)
     return Latitude(sine_i * sin, cosine, L * sine_i * cos / cosine, azimuth)
+
+
+def sphere_inverse(barrier: Scalar, tangent: Scalar, p: Scalar) -> tuple[Scalar, Scalar]:
+    """(theta_z, J_z) of a latitude, given by its tangent, and its momentum."""
+    L2 = p * p + barrier * barrier * (1.0 + tangent * tangent)
+    L = jnp.sqrt(L2)
+    # L - barrier without cancellation in the plane.
+    J_z = (p * p + (barrier * tangent) ** 2) / (L + barrier)
+    return jnp.arctan2(L * tangent, p), J_z

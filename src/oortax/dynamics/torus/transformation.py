@@ -5,11 +5,15 @@ from typing import NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from oortax.dynamics.spheroidal import confocal
 from oortax.dynamics.torus.series import chebyshev
 from oortax.dynamics.torus.toy import Latitude, Radial
-from oortax.types import Scalar
+from oortax.types import Scalar, Vec3
+
+_NEWTON = 8
 
 
 class Meridional(NamedTuple):
@@ -23,6 +27,18 @@ class Meridional(NamedTuple):
     cosine: Scalar
     p_u: Scalar
     p_lat: Scalar
+
+    @classmethod
+    def of(cls, x: Vec3, v: Vec3, Delta2: Scalar) -> "Meridional":
+        """Of a position (kpc) and velocity (km/s)."""
+        R2 = x[0] * x[0] + x[1] * x[1]
+        rho2, cosine2 = confocal(R2, x[2] * x[2], Delta2)
+        rho, height, cosine = jnp.sqrt(rho2), jnp.sqrt(rho2 + Delta2), jnp.sqrt(cosine2)
+        sine = x[2] / height
+        # R v_R, which stays finite on the axis.
+        R_vR = x[0] * v[0] + x[1] * v[1]
+        p_u = height / rho * R_vR + rho * sine * v[2]
+        return cls(rho2, sine, cosine, p_u, height * cosine * v[2] - sine / cosine * R_vR)
 
 
 @final
@@ -77,6 +93,40 @@ class Transformation(eqx.Module):
         stretch = f * (1.0 + 4.0 * slope / self.sine2 * sine2 * cosine2) / norm2
         norm = jnp.sqrt(norm2)
         return Meridional(rho2, f * latitude.sine / norm, latitude.cosine / norm, p_u, latitude.p / stretch)
+
+    def inverse(self, at: Meridional) -> tuple[Radial, Scalar, Scalar]:
+        """The toy's radial motion, tangent of the latitude and its momentum: by Newton's method.
+
+        Right near the torus it was made for, where both maps rise.
+        """
+        log_rho, tangent = 0.5 * jnp.log(at.rho2), at.sine / at.cosine
+
+        def radius(log_r):
+            softened = jnp.exp(2.0 * log_r) + self.soft2
+            shift, slope = _value_slope(self.radial, (0.5 * jnp.log(softened) - self.middle) / self.half)
+            return log_r + shift, 1.0 + slope / self.half * (1.0 - self.soft2 / softened)
+
+        def latitude(toy):
+            sine2 = toy * toy / (1.0 + toy * toy)
+            log_f, slope = _value_slope(self.latitude, 2.0 * sine2 / self.sine2 - 1.0)
+            return jnp.exp(log_f), 1.0 + 4.0 * slope / self.sine2 * sine2 * (1.0 - sine2)
+
+        def step(state, _):
+            log_r, toy = state
+            value, slope = radius(log_r)
+            f, stretch = latitude(toy)
+            log_r = log_r - jnp.clip((value - log_rho) / slope, -1.0, 1.0)
+            return (log_r, toy - (toy * f - tangent) / (f * stretch)), None
+
+        shift = _value_slope(self.radial, jnp.clip((log_rho - self.middle) / self.half, -1.0, 1.0))[0]
+        start = (log_rho - jnp.where(self.box, 0.0, shift), tangent / latitude(tangent)[0])
+        (log_r, toy), _ = lax.scan(step, start, length=_NEWTON)
+        stretch = radius(log_r)[1]
+        p = at.p_u * stretch / jnp.sqrt(1.0 + self.Delta2 / at.rho2)
+        f, stretch = latitude(toy)
+        # d(lat)/d(lat_toy) = f stretch cos^2(lat)/cos^2(lat_toy).
+        p_lat = at.p_lat * f * stretch * at.cosine**2 * (1.0 + toy * toy)
+        return Radial(log_r, p), toy, p_lat
 
 
 def _value_slope(coefficients: Float[Array, " k"], x: Scalar) -> tuple[Scalar, Scalar]:
