@@ -1,16 +1,20 @@
 """Tori of random actions: residuals, codes, cost, and the orbits that start on them.
 
-Run `python benchmarks/tori.py` (ten minutes; `--potentials mw_potential_2014 --tori 200` for less). Disc: J_r
-exponential with mean 30, J_z with mean 10, J_phi = 1800 +- 300 kpc km/s. Halo: means 400 and 300, J_phi = 0
-+- 900. The residual is the rms of H over the torus at angles that the fit has not seen, over Omega_r J_r +
+Run `python benchmarks/tori.py` (half an hour; `--potentials mw_potential_2014 --tori 200` for less). Disc:
+J_r exponential with mean 30, J_z with mean 10, J_phi = 1800 +- 300 kpc km/s. Halo: means 400 and 300, J_phi =
+0 +- 900. The residual is the rms of H over the torus at angles that the fit has not seen, over Omega_r J_r +
 Omega_z J_z. "inaccurate": residual above tol with the largest set of terms (162, or 280 where tol = 1e-5);
-"not converged": above 0.1, or no torus. "resonant, chaotic": share of 128 tori with such orbits, as
-integration shows (benchmarks/orbits.py); "regular" columns are of the others. "drift": largest |x - x(theta +
-Omega t)|/|x| along orbits integrated for 50 radial periods from tori with code OK, median and 90% of 48. One
-thread each, two potentials at a time; ms/torus is `fit_tori` without compilation, terms as tol needs them;
-"22 terms" the first stage alone; the first call compiles, unless the set before it has. AGAMA's mapper,
-quoted from the project's own measurements on another machine: 2.9 ms (thin), 10.4 (thick), 18.8 (halo) where
-it succeeds, 67 of 100 halo tori fail in MWPotential2014.
+"not converged": above 0.1, or no torus; "regular" of these, where integration (benchmarks/orbits.py) of
+orbits from the fudge's torus finds nothing resonant or chaotic. "resonant, chaotic": share of the first 128
+tori with such orbits; "regular" columns are residuals of the others. "dtheta": largest |theta - theta_0 -
+Omega t| along orbits integrated for 50 radial periods from tori with code OK, in rad, median and 90% of 48;
+"dJ": largest |J - J_0| along them, over J_r + J_z; both by `Torus.angles_actions`. One thread each, two
+potentials at a time; ms/torus is `fit_tori` without compilation, terms as tol needs them; "22 terms" the
+first stage alone; "gradient" the cost of tori of 22 terms with the derivatives of their E in J and in all
+numbers of the potential, over that without; us/point: `phase_point` at true and `phase_point_toy` at toy
+angles. The first call compiles, unless the set before it has. AGAMA's mapper, quoted from the project's own
+measurements on another machine: 2.9 ms (thin), 10.4 (thick), 18.8 (halo) where it succeeds, 67 of 100 halo
+tori fail in MWPotential2014; 3 to 11 us a point.
 """
 
 import argparse
@@ -20,6 +24,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time  # noqa: E402  (after the environment is set)
+from collections.abc import Callable  # noqa: E402
 from concurrent.futures import ProcessPoolExecutor  # noqa: E402
 from multiprocessing import get_context  # noqa: E402
 from typing import Any  # noqa: E402
@@ -31,6 +36,8 @@ import numpy as np  # noqa: E402
 
 import oortax as ox  # noqa: E402
 from oortax import dynamics, potential  # noqa: E402
+from oortax.dynamics.delta import focal_distance  # noqa: E402
+from oortax.dynamics.torus.torus import _fit_torus  # noqa: E402
 from oortax.results import Result  # noqa: E402
 from orbits import kinds  # noqa: E402
 
@@ -42,7 +49,7 @@ SETS = (
     ("halo", 1e-5, (22, 76, 162, 280), 5),
     ("halo", 1e-3, (22, 76, 162), 1),
 )
-ORBITS, PERIODS, STEPS, CLASSIFIED = 48, 50, 600, 128
+ORBITS, PERIODS, STEPS, EVERY, CLASSIFIED = 48, 50, 600, 220, 128
 
 
 def random_actions(n: int, seed: int = 1) -> dict[str, np.ndarray]:
@@ -54,34 +61,72 @@ def random_actions(n: int, seed: int = 1) -> dict[str, np.ndarray]:
 
 
 @eqx.filter_jit
-def _positions(tori: dynamics.Torus, theta):
+def _points(tori: dynamics.Torus, theta):
     return jax.vmap(dynamics.Torus.phase_point)(tori, theta)
 
 
 @eqx.filter_jit
-def _orbits(pot, x, v, step):
-    """Positions after each radial period."""
+def _orbits(pot, tori: dynamics.Torus, x, v, step):
+    """Angles and actions along orbits."""
     leap = jax.vmap(lambda x, v, dt: dynamics.symplectic_step(pot, x, v, dt))
 
-    def period(state, _):
-        state, _ = jax.lax.scan(lambda s, _: (leap(*s, step), None), state, length=STEPS)
-        return state, state[0]
+    def advance(state, _):
+        state, _ = jax.lax.scan(lambda s, _: (leap(*s, step), None), state, length=EVERY)
+        return state, jax.vmap(dynamics.Torus.angles_actions)(tori, *state)
 
-    return jax.lax.scan(period, (x, v), length=PERIODS)[1]
+    return jax.lax.scan(advance, (x, v), length=PERIODS * STEPS // EVERY)[1]
 
 
-def drifts(pot, tori: dynamics.Torus) -> np.ndarray:
-    """For each torus the largest distance of an orbit from where its angles should be."""
-    theta = jnp.asarray(np.random.default_rng(3).uniform(0.0, 2.0 * np.pi, (len(tori.E), 3)))
-    x, v = _positions(tori, theta)
-    T = 2.0 * jnp.pi / tori.Omega[:, 0]
-    found = np.asarray(_orbits(pot, x, v, T / STEPS))
-    largest = np.zeros(len(T))
-    for k in range(PERIODS):
-        expected = np.asarray(_positions(tori, theta + tori.Omega * ((k + 1) * T)[:, None])[0])
-        distance = np.linalg.norm(found[k] - expected, axis=1) / np.linalg.norm(expected, axis=1)
-        largest = np.maximum(largest, distance)
-    return largest
+def drifts(pot, tori: dynamics.Torus) -> tuple[np.ndarray, np.ndarray]:
+    """For each torus, how far an orbit's angles get from where they should be, and its actions from J."""
+    start = jnp.asarray(np.random.default_rng(3).uniform(0.0, 2.0 * np.pi, (len(tori.E), 3)))
+    x, v = _points(tori, start)
+    step = 2.0 * jnp.pi / tori.Omega[:, 0] / STEPS
+    theta, J = (np.asarray(a) for a in _orbits(pot, tori, x, v, step))
+    times = (np.arange(len(theta)) + 1.0)[:, None] * EVERY * np.asarray(step)
+    off = theta - start - np.asarray(tori.Omega) * times[..., None]
+    off = np.abs((off + np.pi) % (2.0 * np.pi) - np.pi)
+    moved = np.abs(J - tori.J) / np.sum(tori.J[:, :2], axis=1)[:, None]
+    return off.max(axis=(0, 2)), moved.max(axis=(0, 2))
+
+
+def seconds_of(program: Callable, *arguments, repeats: int = 6) -> float:
+    """Median over repeats, after a first call."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(program(*arguments))
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+def gradient_over_value(pot, J: np.ndarray) -> float:
+    """Cost of tori with the derivatives of E in J and in all of the potential, over that without."""
+    tables = eqx.filter_jit(lambda pot: (dynamics.circular_orbits(pot), focal_distance(pot)))(pot)
+
+    def E(of, tables):
+        pot, J = of
+        each = jax.lax.map(lambda J: _fit_torus(pot, *tables, J, 22).E, J, batch_size=16)
+        return jnp.sum(jnp.where(jnp.isfinite(each), each, 0.0))
+
+    of = (pot, jnp.asarray(J[:64]))
+    alone, with_slopes = eqx.filter_jit(E), eqx.filter_jit(eqx.filter_value_and_grad(E))
+    return seconds_of(with_slopes, of, tables) / seconds_of(alone, of, tables)
+
+
+def found_by_orbits(pot, tori: dynamics.Torus) -> np.ndarray:
+    """Kinds of the orbits near tori that were not found: from the fudge's, with S_n = 0."""
+    n = len(tori.E)
+    if n == 0:
+        return np.zeros(0, dtype="<U8")
+    orbits = eqx.filter_jit(dynamics.circular_orbits)(pot)
+    kappa = jax.vmap(lambda L: orbits.at(L).kappa)(jnp.sum(jnp.abs(tori.J), axis=1))
+    bare = eqx.tree_at(
+        lambda t: (t.S, t.dS_dJ, t.Omega),
+        tori,
+        (0.0 * jnp.nan_to_num(tori.S), 0.0 * jnp.nan_to_num(tori.dS_dJ), jnp.repeat(kappa[:, None], 3, 1)),
+    )
+    return kinds(pot, bare)
 
 
 def row(pot, J: np.ndarray, tol: float, n_modes: tuple[int, ...], kind: np.ndarray | None):
@@ -96,37 +141,41 @@ def row(pot, J: np.ndarray, tol: float, n_modes: tuple[int, ...], kind: np.ndarr
     _, first = timed()
     tori, seconds = timed()
     _, least = timed((22,))
+    some = lambda rows: jax.tree.map(lambda leaf: leaf[rows], tori)  # noqa: E731
     code, residual = np.asarray(tori.code), np.asarray(tori.residual)
-    found = np.where(np.isfinite(residual), residual, np.inf)
+    there = np.isfinite(tori.E)
+    found = np.where(there, residual, np.inf)
     quantile = {f"residual {q}%": np.sort(found)[min(n - 1, int(q / 100 * n))] for q in (50, 90)}
     good = np.flatnonzero(code == Result.OK)[:ORBITS]
-    drift = drifts(pot, jax.tree.map(lambda leaf: leaf[good], tori))
+    off, moved = drifts(pot, some(good))
+    lost = found_by_orbits(pot, some(np.flatnonzero(~there)))
+    new = kind is None
     if kind is None:
         kind = np.full(min(n, CLASSIFIED), "not found", dtype="<U9")
-        there = np.flatnonzero(np.isfinite(tori.E[:CLASSIFIED]))
-        kind[there] = kinds(pot, jax.tree.map(lambda leaf: leaf[there], tori))
+        first_ones = np.flatnonzero(there[:CLASSIFIED])
+        kind[first_ones] = kinds(pot, some(first_ones))
     regular = found[: len(kind)][kind == "regular"]
-    of_regular = {f"regular {q}%": np.quantile(regular, q / 100) for q in (50, 90, 97)}
-    one = jax.tree.map(lambda leaf: leaf[good[0]], tori)
+    one = some(good[0])
     theta = jnp.asarray(np.random.default_rng(4).uniform(0.0, 2.0 * np.pi, (8192, 3)))
-    points = eqx.filter_jit(lambda t, theta: jax.lax.map(t.phase_point, theta, batch_size=256))
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        jax.block_until_ready(points(one, theta))
-        times.append(time.perf_counter() - start)
+    points = eqx.filter_jit(lambda map_of: jax.lax.map(map_of, theta, batch_size=1024))
     return kind, {
         "tol": tol,
         "tori": n,
         **quantile,
         "inaccurate %": 100.0 * np.mean(code == Result.INACCURATE),
-        "not converged %": 100.0 * np.mean(code == Result.NOT_CONVERGED),
+        "not converged %": 100.0 * np.mean(~there),
+        "of these regular": f"{np.sum(lost == 'regular')} of {len(lost)}",
         "resonant, chaotic %": ", ".join(f"{100 * np.mean(kind == k):.0f}" for k in ("resonant", "chaotic")),
-        **of_regular,
-        "drift": f"{np.median(drift):.0e}, {np.quantile(drift, 0.9):.0e}",
+        **{f"regular {q}%": np.quantile(regular, q / 100) for q in (50, 90, 97)},
+        "dtheta": f"{np.median(off):.0e}, {np.quantile(off, 0.9):.0e}",
+        "dJ": f"{np.median(moved):.0e}, {np.quantile(moved, 0.9):.0e}",
         "ms/torus": 1e3 * seconds / n,
         "22 terms": 1e3 * least / n,
-        "us/point": 1e6 * np.median(times[1:]) / len(theta),
+        "gradient": gradient_over_value(pot, J) if new else "",
+        "us/point": ", ".join(
+            f"{1e6 * seconds_of(points, map_of) / len(theta):.2f}"
+            for map_of in (one.phase_point, one.phase_point_toy)
+        ),
         "first call s": first,
     }
 
