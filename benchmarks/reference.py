@@ -34,7 +34,7 @@ from oortax import dynamics, potential  # noqa: E402
 from oortax.results import Result  # noqa: E402
 
 HERE = Path(__file__).parent
-TOL, N_MODES = 1e-5, (22, 76, 162, 280)
+TOL, N_MODES = 1e-5, (45, 162, 280)
 
 
 def _read(name: str, of_potential: str) -> list[dict[str, str]]:

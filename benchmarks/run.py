@@ -1,7 +1,7 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, tori, reference, library, transformations, likelihood, recovery, and mocks,
-which needs the catalogues (see there). Rows of those not run are kept as they are.
+Benchmarks: potentials, actions, tori, four_orbits, reference, library, transformations, likelihood, recovery,
+and mocks, which needs the catalogues (see there). Rows of those not run are kept as they are.
 """
 
 import platform
@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import actions
+import four_orbits
 import library
 import likelihood
 import mocks
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "potentials": potentials,
     "actions": actions,
     "tori": tori,
+    "four_orbits": four_orbits,
     "reference": reference,
     "library": library,
     "transformations": transformations,

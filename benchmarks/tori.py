@@ -3,16 +3,17 @@
 Run `python benchmarks/tori.py` (half an hour; `--potentials mw_potential_2014 --tori 200` for less). Disc:
 J_r exponential with mean 30, J_z with mean 10, J_phi = 1800 +- 300 kpc km/s. Halo: means 400 and 300, J_phi =
 0 +- 900. The residual is the rms of H over the torus at angles that the fit has not seen, over Omega_r J_r +
-Omega_z J_z. "inaccurate": residual above tol with the largest set of terms (162, or 280 where tol = 1e-5);
-"not converged": above 0.1, or no torus; "regular" of these, where integration (benchmarks/orbits.py) of
-orbits from the fudge's torus finds nothing resonant or chaotic. "resonant, chaotic": share of the first 128
-tori with such orbits; "regular" columns are residuals of the others. "dtheta": largest |theta - theta_0 -
-Omega t| along orbits integrated for 50 radial periods from tori with code OK, in rad, median and 90% of 48;
-"dJ": largest |J - J_0| along them, over J_r + J_z; both by `Torus.angles_actions`. One thread each, two
-potentials at a time; ms/torus is `fit_tori` without compilation, terms as tol needs them; "22 terms" the
-first stage alone; "gradient" the cost of tori of 22 terms with the derivatives of their E in J and in all
-numbers of the potential, over that without; us/point: `phase_point` at true and `phase_point_toy` at toy
-angles. The first call compiles, unless the set before it has. AGAMA's mapper, quoted from the project's own
+Omega_z J_z. "inaccurate": residual above tol with the largest set of terms (162, or 280 for halo tori with
+tol = 1e-5); "not converged": above 0.1, or no torus; "regular" of these, where integration
+(benchmarks/orbits.py) of orbits from the fudge's torus finds nothing resonant or chaotic. "resonant,
+chaotic": share of the first 128 tori with such orbits; "regular" columns are residuals of the others.
+"dtheta": largest |theta - theta_0 - Omega t| along orbits integrated for 50 radial periods from tori with
+code OK, in rad, median and 90% of 48; "dJ": largest |J - J_0| along them, over J_r + J_z; both by
+`Torus.angles_actions`. One thread each, two potentials at a time; ms/torus is `fit_tori` without
+compilation, terms as tol needs them; "45 terms" the first stage alone; "gradient" the cost of tori of 45
+terms with the derivatives of their E in J and in all numbers of the potential, over that without; us/point:
+`phase_point` at true and `phase_point_toy` at toy angles. The first call compiles, unless the set before it
+has. AGAMA's mapper, quoted from the project's own
 measurements on another machine: 2.9 ms (thin), 10.4 (thick), 18.8 (halo) where it succeeds, 67 of 100 halo
 tori fail in MWPotential2014; 3 to 11 us a point.
 """
@@ -44,10 +45,10 @@ from orbits import kinds  # noqa: E402
 POTENTIALS = ("mw_potential_2014", "mcmillan_2017", "dehnen_binney_1996")
 # Set, tol, numbers of terms, and one of how many tori are fitted.
 SETS = (
-    ("disc", 1e-5, (22, 76, 162), 5),
-    ("disc", 1e-4, (22, 76, 162), 1),
-    ("halo", 1e-5, (22, 76, 162, 280), 5),
-    ("halo", 1e-3, (22, 76, 162), 1),
+    ("disc", 1e-6, (45, 162), 5),
+    ("disc", 1e-4, (45, 162), 1),
+    ("halo", 1e-5, (45, 162, 280), 5),
+    ("halo", 1e-3, (45, 162), 1),
 )
 ORBITS, PERIODS, STEPS, EVERY, CLASSIFIED = 48, 50, 600, 220, 128
 
@@ -106,7 +107,7 @@ def gradient_over_value(pot, J: np.ndarray) -> float:
 
     def E(of, tables):
         pot, J = of
-        each = jax.lax.map(lambda J: _fit_torus(pot, *tables, J, 22).E, J, batch_size=16)
+        each = jax.lax.map(lambda J: _fit_torus(pot, *tables, J, 45).E, J, batch_size=16)
         return jnp.sum(jnp.where(jnp.isfinite(each), each, 0.0))
 
     of = (pot, jnp.asarray(J[:64]))
@@ -140,7 +141,7 @@ def row(pot, J: np.ndarray, tol: float, n_modes: tuple[int, ...], kind: np.ndarr
 
     _, first = timed()
     tori, seconds = timed()
-    _, least = timed((22,))
+    _, least = timed((45,))
     some = lambda rows: jax.tree.map(lambda leaf: leaf[rows], tori)  # noqa: E731
     code, residual = np.asarray(tori.code), np.asarray(tori.residual)
     there = np.isfinite(tori.E)
@@ -170,7 +171,7 @@ def row(pot, J: np.ndarray, tol: float, n_modes: tuple[int, ...], kind: np.ndarr
         "dtheta": f"{np.median(off):.0e}, {np.quantile(off, 0.9):.0e}",
         "dJ": f"{np.median(moved):.0e}, {np.quantile(moved, 0.9):.0e}",
         "ms/torus": 1e3 * seconds / n,
-        "22 terms": 1e3 * least / n,
+        "45 terms": 1e3 * least / n,
         "gradient": gradient_over_value(pot, J) if new else "",
         "us/point": ", ".join(
             f"{1e6 * seconds_of(points, map_of) / len(theta):.2f}"

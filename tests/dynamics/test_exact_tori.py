@@ -114,6 +114,41 @@ def test_actions_of_phase_points_in_a_staeckel_potential(tori):
     assert (np.abs(E - tori.E[:, None]).max(axis=1) < np.where(J[:, 2] == 0.0, 3e-3, 1e-6) * scale).all()
 
 
+def test_angles_and_actions_of_points(tori):
+    """On the torus they are what the point was made from; near it, J is that of the point to second order."""
+    key = np.random.default_rng(5)
+    theta = jnp.asarray(key.uniform(0.0, 2.0 * np.pi, (16, 3)))
+
+    @jax.jit
+    def there_and_back(tori):
+        finder = dynamics.StaeckelFudge(STAECKEL)
+
+        def one(torus, theta):
+            x, v = torus.phase_point(theta)
+            angles, J = torus.angles_actions(x, v)
+            near = [
+                torus.angles_actions(x, v * (1.0 + e))[1] - finder.actions(x, v * (1.0 + e)) for e in STEPS
+            ]
+            moved = finder.actions(x, v * (1.0 + STEPS[0])) - torus.J
+            return angles, J, jnp.stack([*near, moved])
+
+        return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(tori, theta)
+
+    STEPS = (4e-3, 1e-3)
+    # J_phi = 0 has a cusp there.
+    regular = jax.tree.map(lambda leaf: leaf[J[:, 2] != 0.0], tori)
+    angles, actions, off = there_and_back(regular)
+    size = np.sum(np.abs(np.asarray(regular.J)), axis=1)[:, None]
+    apart = np.abs((np.asarray(angles) - theta + np.pi) % (2.0 * np.pi) - np.pi)
+    assert apart.max() < 1e-8
+    assert (np.abs(actions - regular.J[:, None]).max(axis=2) < 1e-9 * size).all()
+    far, near, moved = np.moveaxis(np.abs(np.asarray(off)).max(axis=3), 2, 0) / size[None]
+    assert moved.mean() > 1e-3, "the actions change"
+    # Steps a fourth as large leave a sixteenth of the error, down to that of either.
+    assert (near.mean(axis=1) < far.mean(axis=1) / 8.0 + 2e-6).all()
+    assert (far.mean(axis=1) < 0.1 * moved.mean(axis=1)).all()
+
+
 def _coordinates(a, J, theta, torus):
     """All that a parameter, an action or an angle flows through: E; Omega; x; v."""
     torus = eqx.tree_at(lambda t: t.J, torus, J)

@@ -64,3 +64,23 @@ def test_bad_arguments_are_refused():
         dynamics.integrate_orbit(POT, X, V, jnp.arange(3.0), 0)
     with pytest.raises(ValueError, match="float64"):
         dynamics.integrate_orbit(POT, jnp.ones(3, jnp.float32), V, jnp.arange(3.0))
+
+
+def test_derivatives_against_differences():
+    """The end of an orbit by the potential's parameters and by where it began."""
+    times = jnp.linspace(0.0, 0.15, 4)
+
+    @jax.jit
+    def end(M, b, x):
+        pot = potential.MiyamotoNagai(M=M, a=3.0, b=b)
+        xs, vs = dynamics.integrate_orbit(pot, x, jnp.array([20.0, 170.0, 40.0]), times, 40)
+        return jnp.concatenate([xs[-1], vs[-1]])
+
+    at = (jnp.asarray(7e10), jnp.asarray(0.3), jnp.array([8.0, 0.0, 0.1]))
+    forward, backward = jax.jit(jax.jacfwd(end, (0, 1, 2)))(*at), jax.jit(jax.jacrev(end, (0, 1, 2)))(*at)
+    for k, h in enumerate((7e5, 3e-6, jnp.array([0.0, 0.0, 1e-6]))):
+        upper, lower = (end(*at[:k], at[k] + s * h, *at[k + 1 :]) for s in (1.0, -1.0))
+        expected = (upper - lower) / (2.0 * jnp.sum(h))
+        for found in (forward[k], backward[k]):
+            of_h = found[:, 2] if k == 2 else found
+            np.testing.assert_allclose(of_h, expected, rtol=0.0, atol=1e-6 * float(jnp.abs(expected).max()))

@@ -26,7 +26,7 @@ def fit_tori(
     J: Float[Array, "n 3"],
     *,
     tol: float = 1e-4,
-    n_modes: tuple[int, ...] = (22, 76, 162),
+    n_modes: tuple[int, ...] = (45, 162),
     batch_size: int | None = None,
     progress: bool = True,
 ) -> Torus:
@@ -49,7 +49,7 @@ def fit_tori(
 
     Codes are those of `fit_torus` (where they are not OK, numbers are NaN), and INACCURATE (numbers are kept)
     where the residual of the largest set is above tol. Raises ValueError for arguments of the wrong shape or
-    type and for potentials without circular orbits.
+    type, and for potentials that are not axisymmetric and even in z or have no circular orbits.
 
     >>> from oortax import potential
     >>> J = jnp.array([[30.0, 10.0, 1800.0], [-1.0, 10.0, 1800.0]])
@@ -59,7 +59,7 @@ def fit_tori(
     """
     actions = _checked_actions(J)
     _check_arguments(tol, n_modes, batch_size)
-    potential = expand(potential)
+    potential = _checked_potential(potential)
     tables = _tables(potential)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tables)):
         raise ValueError(
@@ -171,6 +171,36 @@ def _replaced(tori: Torus, rows: np.ndarray, better: Torus) -> Torus:
     return jax.tree.map(put, tori, better)
 
 
+# Where a potential is asked whether it is axisymmetric: R and |z|, kpc.
+_RADII, _HEIGHTS = (0.5, 3.0, 8.0, 20.0), (0.2, 1.0, 5.0)
+
+
+def _checked_potential(potential) -> AbstractPotential:
+    """Expanded, if it is one, axisymmetric and even in z."""
+    if not isinstance(potential, AbstractPotential):
+        raise ValueError(
+            f"potential is a {type(potential).__name__}: one of oortax.potential is needed (oortax.io has "
+            "from_galpy, from_gala and from_agama)"
+        )
+    potential = expand(potential)
+    R, z, phi = (a.ravel() for a in np.meshgrid(_RADII, _HEIGHTS, (0.0, 0.7, 2.0, 4.0), indexing="ij"))
+    x = jnp.asarray(np.stack([R * np.cos(phi), R * np.sin(phi), z], axis=1))
+    # Of all on one ring, and of their images below the plane; the zero point is arbitrary.
+    Phi = np.asarray(_at_points(potential, jnp.concatenate([x, x * jnp.array([1.0, 1.0, -1.0])])))
+    rings = Phi.reshape(2, -1, 4).transpose(1, 0, 2).reshape(-1, 8)
+    if np.max(np.ptp(rings, axis=1)) > 1e-6 * np.ptp(Phi):
+        raise ValueError(
+            "the potential depends on azimuth or on the sign of z: tori are those of axisymmetric potentials "
+            "that are even in z (leave out the bar, or average it over azimuth)"
+        )
+    return potential
+
+
+@eqx.filter_jit
+def _at_points(potential, x):
+    return jax.vmap(potential.Phi)(x)
+
+
 def _checked_actions(J) -> np.ndarray:
     J = np.asarray(J)
     if J.ndim != 2 or J.shape[1] != 3 or len(J) == 0:
@@ -187,6 +217,6 @@ def _check_arguments(tol, n_modes, batch_size) -> None:
         raise ValueError(f"tol = {tol!r}: a positive number is needed, such as 1e-4")
     rising = all(isinstance(m, int) for m in n_modes) and list(n_modes) == sorted(set(n_modes))
     if not n_modes or not rising or n_modes[0] < 1:
-        raise ValueError(f"n_modes = {n_modes!r}: rising whole numbers are needed, such as (22, 76, 162)")
+        raise ValueError(f"n_modes = {n_modes!r}: rising whole numbers are needed, such as (45, 162)")
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size = {batch_size!r}: a whole number >= 1 is needed, or None")
