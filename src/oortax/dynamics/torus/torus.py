@@ -40,11 +40,11 @@ _SHELL = 1e-4
 _WORST = 0.1
 # Residual (logarithms of actions) of the fudge's torus below which its angles are used.
 _FOUND = 1e-3
-# Newton's steps for the toy angles of true ones, with so many terms of the fudge's angles alone and with all;
-# and for warped toy angles.
-_NEWTON, _FEW, _UNWARP = (3, 8), 6, 9
-# A step that leaves an error of its square.
-_NEAR = 1e-5
+# Newton's steps for the toy angles of true ones: with so many terms of the fudge's angles alone, and at most
+# with all; and for warped toy angles.
+_ROUGH, _FEW, _MOST, _UNWARP = 2, 6, 10, 9
+# A step that leaves less than a tenth of its square: 1e-8.
+_NEAR = 3e-4
 
 
 @final
@@ -137,43 +137,41 @@ class Torus(eqx.Module):
         return jnp.stack([self.warp.radial(chi[0])[1], self.warp.vertical(chi[1])[1]])
 
     def _angles(self, chi: Float[Array, "2"], with_series: bool = True):
-        """True (theta_r, theta_z) at chi, and their derivatives, rows theta, with respect to chi.
+        """True (theta_r, theta_z) less the toy's at chi, and d(theta)/d(theta^T), rows theta.
 
-        Without the series: those of the fudge, approximately.
+        Without the series: the fudge's, approximately.
         """
-        toy = jnp.stack([self.warp.radial(chi[0])[0], self.warp.vertical(chi[1])[0]])
         shift = self.angles.at(self.warp, chi, 2, None if with_series else _FEW)
-        value, by_r, by_z = toy + shift.value, 0.0, 0.0
-        if with_series:
-            series = self.warp.series(chi, self.dS_dJ[:, :2])
-            value, by_r, by_z = value + series.value, series.by_r, series.by_z
-        return value, _by_toy(shift, by_r, by_z) * self._slopes(chi)
+        if not with_series:
+            return shift.value, _by_toy(shift, 0.0, 0.0)
+        series = self.warp.series(chi, self.dS_dJ[:, :2])
+        return shift.value + series.value, _by_toy(shift, series.by_r, series.by_z)
 
     def _chi(self, theta: Float[Array, "2"]) -> Float[Array, "2"]:
-        """The chi of true angles, by Newton's method; differentiable as its solution.
+        """The chi of true angles, by Newton's method in the toy angles; differentiable as its solution.
 
-        At first without the series, which is small and takes most of the time.
+        At first without the series, which takes most of the time.
         """
         torus, target = lax.stop_gradient((self, theta))
 
-        def change(angles, by_chi):
-            (a, b), (c, d) = by_chi
-            r, z = wrapped(angles - target)
-            return jnp.stack([d * r - b * z, a * z - c * r]) / (a * d - b * c)
-
-        def step(chi, with_series=True):
-            return chi - jnp.clip(change(*torus._angles(chi, with_series)), -0.5, 0.5)
+        def step(toy, with_series=True):
+            added, by_toy = torus._angles(torus.warp.unwarped(toy, _UNWARP), with_series)
+            return toy - jnp.clip(_solved(by_toy, wrapped(toy + added - target)), -0.5, 0.5)
 
         def unfinished(state):
-            chi, last, steps = state
-            return (jnp.max(jnp.abs(chi - last)) > _NEAR) & (steps < _NEWTON[1])
+            toy, last, steps = state
+            return (jnp.max(jnp.abs(toy - last)) > _NEAR) & (steps < _MOST)
 
-        start = lax.fori_loop(0, _NEWTON[0], lambda _, chi: step(chi, False), torus.warp.unwarped(target))
-        state = (step(start), start, jnp.asarray(1))
-        chi, *_ = lax.while_loop(unfinished, lambda s: (step(s[0]), s[0], s[2] + 1), state)
-        chi = lax.stop_gradient(chi)
-        angles, by_chi = self._angles(chi)
-        return moving_as(chi, -change(angles - theta + target, lax.stop_gradient(by_chi)))
+        toy = lax.fori_loop(0, _ROUGH, lambda _, toy: step(toy, False), target)
+        once = step(toy)
+        state = (step(once), once, jnp.asarray(2))
+        toy, *_ = lax.while_loop(unfinished, lambda s: (step(s[0]), s[0], s[2] + 1), state)
+        chi = lax.stop_gradient(torus.warp.unwarped(toy, _UNWARP))
+        added, by_toy = self._angles(chi)
+        toy = jnp.stack([self.warp.radial(chi[0])[0], self.warp.vertical(chi[1])[0]])
+        miss = wrapped(toy + added - target) - (theta - target)
+        by_toy, slopes = lax.stop_gradient((by_toy, self._slopes(chi)))
+        return moving_as(chi, -_solved(by_toy, miss) / slopes)
 
     def _at(
         self, chi: Float[Array, "2"], series: Series, shift: Shift, theta_phi: Scalar
@@ -206,6 +204,12 @@ class Torus(eqx.Module):
         return Turn(
             *(jnp.where(self.transformation.box, a, b) for a, b in zip(in_plane, in_latitude, strict=True))
         )
+
+
+def _solved(matrix, right: Float[Array, "2"]) -> Float[Array, "2"]:
+    """A system of two equations."""
+    (a, b), (c, d) = matrix
+    return jnp.stack([d * right[0] - b * right[1], a * right[1] - c * right[0]]) / (a * d - b * c)
 
 
 def _by_toy(shift: Shift, by_r, by_z):
