@@ -13,6 +13,7 @@ from oortax.dynamics.torus.generating import Warp
 from oortax.dynamics.torus.grid import Field, Grid
 from oortax.dynamics.torus.toy import oscillator, sphere
 from oortax.dynamics.torus.transformation import Transformation
+from oortax.numerics.positive import cholesky, solve
 from oortax.potential.base import AbstractPotential
 from oortax.types import Actions, Frequencies, Scalar
 
@@ -120,9 +121,9 @@ class Normal(NamedTuple):
         n_r, n_z = grid.n[:, 0], grid.n[:, 1]
         return 2.0 * (n_r * grid.coefficients(self.a * field) + n_z * grid.coefficients(self.b * field))
 
-    def solve(self, right, damping):
-        """Damped least squares."""
-        return jax.scipy.linalg.solve(self.matrix + jnp.diag(damping * self.scale), right, assume_a="pos")
+    def damped(self, damping) -> Float[Array, "m m"]:
+        """The matrix of damped least squares."""
+        return self.matrix + jnp.diag(damping * self.scale)
 
 
 class _State(NamedTuple):
@@ -150,7 +151,9 @@ def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None =
         damping = jnp.where(better, jnp.maximum(0.1 * state.damping, _LEAST), 30.0 * state.damping)
         gain = jnp.where(better, state.rms / rms, state.gain)
         normal = Normal.of(grid, problem.warp, energy)
-        change = -normal.solve(normal.project(grid, energy.H - jnp.mean(energy.H)), damping)
+        matrix = normal.damped(damping)
+        miss = normal.project(grid, energy.H - jnp.mean(energy.H))
+        change = -solve(matrix, miss, cholesky(matrix))
         trial = S + room(problem, grid, S, change) * change
         return _State(S, energy, least, trial, damping, gain, state.steps + 1)
 
@@ -192,14 +195,18 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     """
     energy = problem.energy(grid, S)
     normal = Normal.of(grid, problem.warp, energy)
-    S = moving_as(S, -normal.solve(normal.project(grid, energy.H - jnp.mean(energy.H)), _LEAST))
+    # The matrix is that of the second system, too.
+    matrix = lax.stop_gradient(normal.damped(_LEAST))
+    factor = cholesky(matrix)
+    S = moving_as(S, -solve(matrix, normal.project(grid, energy.H - jnp.mean(energy.H)), factor))
     energy = problem.energy(grid, S)
     slopes = jnp.stack(energy[1:])
     normal = Normal.of(grid, problem.warp, energy)
     angles_r, angles_z = problem.angles.by_chi(grid.chi_r, grid.chi_z)
     slopes = slopes + normal.a * angles_r[:, :, None] + normal.b * angles_z[:, None, :]
     centred = slopes - jnp.mean(slopes, axis=(1, 2), keepdims=True)
-    dS_dJ = -normal.solve(jax.vmap(lambda f: normal.project(grid, f), out_axes=1)(centred), _LEAST)
+    misses = jax.vmap(lambda f: normal.project(grid, f), out_axes=1)(centred)
+    dS_dJ = -solve(normal.damped(_LEAST), misses, factor)
     n_r, n_z = grid.n[:, 0, None], grid.n[:, 1, None]
     total = jax.vmap(grid.sum, 1)
     change = 2.0 * (normal.a * total(n_r * dS_dJ) + normal.b * total(n_z * dS_dJ))

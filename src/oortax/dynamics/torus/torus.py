@@ -128,7 +128,7 @@ class Torus(eqx.Module):
         at_J = jnp.stack([series.by_r[0], series.by_z[0]]) + jnp.stack([shift.by_r, shift.by_z]) @ moved
         d_phi = J_phi - self.J[2]
         rest = jnp.stack([J_r, J_z]) - self.J[:2] - at_J - by_J[:, 2] * d_phi
-        d_J = jnp.linalg.solve(by_J[:, :2] + jnp.eye(2), rest)
+        d_J = _solved(by_J[:, :2] + jnp.eye(2), rest)
         angles = (toy + shift.value + series.value[1:]) % (2.0 * jnp.pi)
         return angles, self.J + jnp.concatenate([d_J, d_phi[None]])
 
