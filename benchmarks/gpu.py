@@ -1,47 +1,43 @@
 """The same figures on an accelerator: fudge, tori, and likelihood, value and gradient.
 
-Run `python benchmarks/gpu.py` where JAX sees a GPU; elsewhere it says so and stops.
+Run `python benchmarks/run.py gpu` where JAX sees a GPU; elsewhere its rows are kept as they are. Fudge: stars
+of the thin disc in mw_potential_2014. Tori: `fit_tori` of the random actions of tori.py, copies to and from
+the device included, with a number of terms whatever their residual; "rate": tori a second; "points":
+phase_point at a random true angle of each torus, points a second. Likelihood: the demo's. Medians of repeats,
+compilation apart.
 """
 
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import oortax as ox
 from actions import family
-from likelihood import main as likelihood
 from oortax import dynamics, potential
 from tori import random_actions, seconds_of
 
 
 def fudge(n: int = 1_000_000) -> list[dict[str, Any]]:
-    """Nanoseconds per star of the Staeckel fudge on n stars of the thin disc."""
+    """Nanoseconds per star of the Staeckel fudge on n stars of the thin disc, value and gradient."""
     pot = jax.jit(potential.mw_potential_2014)()
     x, v = (jnp.asarray(a) for a in family("thin", pot, 10_000))
     x, v = (jnp.tile(a, (n // 10_000, 1)) for a in (x, v))
 
-    @jax.jit
     def actions(pot, x, v):
         return jax.vmap(dynamics.StaeckelFudge(pot).actions)(x, v)
 
-    jax.block_until_ready(actions(pot, x, v))
-    times = []
-    for _ in range(9):
-        start = time.perf_counter()
-        jax.block_until_ready(actions(pot, x, v))
-        times.append(time.perf_counter() - start)
-    return [{"method": "StaeckelFudge", "stars": n, "ns/star": float(np.median(times)) / n * 1e9}]
+    gradient = jax.grad(lambda *args: jnp.sum(actions(*args)), argnums=(0, 1, 2))
+    ns = [1e9 * seconds_of(jax.jit(f), pot, x, v) / n for f in (actions, gradient)]
+    return [{"what": "StaeckelFudge", "n": n, "ns": ns[0], "gradient ns": ns[1]}]
 
 
 def tori(n: int = 65_536) -> list[dict[str, Any]]:
     """Tori a second, 22 and 45 terms, and points a second at random true angles of all of them."""
     pot = potential.expand(jax.jit(potential.mw_potential_2014)())
     entries = []
-    for kind, J in random_actions(n).items():
-        for terms in (22, 45):
+    for terms in (22, 45):
+        for kind, J in random_actions(n).items():
 
             def fit(J=J, terms=terms):
                 return dynamics.fit_tori(pot, J, tol=1.0, n_modes=(terms,), progress=False)
@@ -50,15 +46,42 @@ def tori(n: int = 65_536) -> list[dict[str, Any]]:
             theta = jax.random.uniform(jax.random.key(1), (n, 3), maxval=2.0 * jnp.pi)
             each = seconds_of(jax.jit(jax.vmap(dynamics.Torus.phase_point)), found, theta)
             entries.append({
-                "tori": kind, "terms": terms, "tori/s": n / seconds, "points/s": n / each,
-                "residual": float(jnp.nanmedian(found.residual)),
+                "what": f"tori, {kind}, {terms} terms", "n": n, "ns": 1e9 * seconds / n, "rate": n / seconds,
+                "points": n / each, "residual 50%": float(jnp.nanmedian(found.residual)),
+                "not converged %": 100.0 * float(jnp.mean(~jnp.isfinite(found.E))),
             })  # fmt: skip
     return entries
 
 
-if __name__ == "__main__":
+def likelihoods(sizes: tuple[int, ...] = (2000, 40_000)) -> list[dict[str, Any]]:
+    """The demo's likelihood on so many of its stars."""
+    from likelihood import cost
+
+    entries = []
+    for n in sizes:
+        row = cost(n)[0]
+        entries.append({
+            "what": "likelihood", "n": n, "ns": 1e3 * row["value us/star"],
+            "gradient ns": 1e3 * row["gradient us/star"],
+            "evaluations": row["action evaluations"],
+        })  # fmt: skip
+    return entries
+
+
+def main() -> list[dict[str, Any]]:
+    """All rows, each with the device's name."""
+    ox.enable_x64()
     if jax.default_backend() == "cpu":
         raise SystemExit("JAX sees no accelerator: install the extra cuda12 or cuda13 where there is one")
-    ox.enable_x64()
-    for entry in fudge() + tori() + likelihood(2000) + likelihood(40_000):
-        print(", ".join(f"{name}: {item}" for name, item in entry.items()))
+    device = jax.devices()[0].device_kind
+    entries = []
+    for rows in (fudge, tori, likelihoods):
+        entries += rows()
+        print(entries[-1], flush=True)
+    return [{"device": device, **entry} for entry in entries]
+
+
+if __name__ == "__main__":
+    from actions import table
+
+    print(table(main()))

@@ -50,8 +50,8 @@ def largest_shift(problem: io.Problem, posterior: inference.Posterior) -> float:
     return float(np.max(np.abs(fit.covariance @ np.array(g)) / np.sqrt(np.diag(fit.covariance))))
 
 
-def main(stars: int = 2000) -> list[dict[str, Any]]:
-    """Rows for the demo's posterior at its start."""
+def cost(stars: int) -> tuple[dict[str, Any], io.Problem, inference.Posterior]:
+    """Cost of a value and of a gradient at the start of the demo's posterior, and what they are of."""
     ox.enable_x64()
     jax.config.update("jax_enable_compilation_cache", False)
     problem = io.build(io.load_config(data.demo_config()).with_inference(stars=stars))
@@ -65,24 +65,33 @@ def main(stars: int = 2000) -> list[dict[str, Any]]:
     gradient, compile_gradient = _compiled(jax.value_and_grad(log_L), u, posterior.data)
     seconds, seconds_gradient = (_timed(f, u, posterior.data) for f in (value, gradient))
     settings = model.Settings.for_stars(stars)
-    count = model.evaluations(problem.model, posterior.data["nodes"], "StaeckelFudge", settings)
     slope = np.asarray(gradient(u, posterior.data)[1])
     step = 1e-5
     i = int(np.argmax(np.abs(slope)))
     shift = step * (np.arange(posterior.dim) == i)
     high, low = (float(value(u + s, posterior.data)) for s in (shift, -shift))
-    numbers = numerical_checks(problem, posterior, problem.model)
     row = {
         "device": jax.devices()[0].device_kind,
         "stars": stars,
         "parameters": posterior.dim,
-        "action evaluations": count,
+        "action evaluations": model.evaluations(
+            problem.model, posterior.data["nodes"], "StaeckelFudge", settings
+        ),
         "value us/star": seconds / stars * 1e6,
         "gradient us/star": seconds_gradient / stars * 1e6,
         "gradient/value": seconds_gradient / seconds,
         "compile value s": compile_value,
         "compile gradient s": compile_gradient,
         "gradient vs difference": abs((high - low) / (2 * step) / slope[i] - 1.0),
+    }
+    return row, problem, posterior
+
+
+def main(stars: int = 2000) -> list[dict[str, Any]]:
+    """Its cost, and the errors of its normalisation."""
+    row, problem, posterior = cost(stars)
+    numbers = numerical_checks(problem, posterior, problem.model)
+    row |= {
         "error of ln A": numbers["error_log_A"],
         "largest shift": largest_shift(problem, posterior),
         "least ESS of a star": numbers["least_ess"],

@@ -45,6 +45,7 @@ from oortax.dynamics.torus.generating import Warp  # noqa: E402
 from oortax.dynamics.torus.grid import fresh, grid  # noqa: E402
 from oortax.dynamics.torus.matching import matched  # noqa: E402
 from oortax.dynamics.torus.separable import isochrone_ends, separable_torus  # noqa: E402
+from oortax.dynamics.torus.series import to_powers  # noqa: E402
 from oortax.dynamics.torus.toy import oscillator  # noqa: E402
 from tori import random_actions  # noqa: E402
 
@@ -91,7 +92,9 @@ def started(start: str, orbits, focal, pot, J) -> Problem:
         ends = isochrone_ends(orbits.at(J[1] + jnp.abs(J[2])), J)
         t = matched(motion, ends, J)
     if start != FUDGE:
-        peri, apo = (oscillator(t.barriers(J[2])[0], jnp.array(a), J[0]).log_r for a in (0.0, np.pi))
+        peri, apo = (
+            0.5 * jnp.log(oscillator(t.barriers(J[2])[0], jnp.array(a), J[0]).r2) for a in (0.0, np.pi)
+        )
         low, high = ends.middle - ends.half - peri, ends.middle + ends.half - apo
         radial = jnp.zeros_like(t.radial).at[:2].set(0.5 * jnp.stack([high + low, high - low]))
         ratio = jnp.log(ends.tangent) - 0.5 * jnp.log(t.sine2 / (1.0 - t.sine2))
@@ -111,7 +114,11 @@ def generated(terms: int, pot, problem: Problem):
 def energies(kind: Kind, angles, pot, problem: Problem, y):
     """H over angles; y: what is added to both series and to ln of the constants, and S_n."""
     t, k = problem.transformation, kind.coefficients
-    radial, latitude = t.radial.at[:k].add(y[:k]), t.latitude.at[:k].add(y[k : 2 * k])
+    # Of Chebyshev polynomials, which are far less alike than powers.
+    radial, latitude = (
+        series.at[:k].add(added @ to_powers(k)) if k else series
+        for series, added in ((t.radial, y[:k]), (t.latitude, y[k : 2 * k]))
+    )
     factors = jnp.ones(2).at[: kind.constants].set(jnp.exp(y[2 * k : kind.of_map]))
     new = (radial, latitude, t.Delta2 * factors[0], t.barrier * factors[1])
     t = eqx.tree_at(lambda t: (t.radial, t.latitude, t.Delta2, t.barrier), t, new)

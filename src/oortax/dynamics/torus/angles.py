@@ -33,9 +33,10 @@ from oortax.dynamics.torus.separable import (
     radial_speed,
     vertical_speed,
 )
-from oortax.dynamics.torus.series import sines
+from oortax.dynamics.torus.series import sine_series, sines, sines_to_powers
 from oortax.dynamics.torus.toy import oscillator_azimuth, sphere
 from oortax.dynamics.torus.transformation import Transformation
+from oortax.numerics.once import once
 from oortax.types import Actions
 
 # Terms kept of the sine series in chi_r and 2 chi_z.
@@ -52,7 +53,7 @@ class Shift(NamedTuple):
 
 @final
 class FudgeAngles(eqx.Module):
-    """f_i and g_i as series of sin(k chi_r) and sin(2 k chi_z): constants of a torus, made for J.
+    """f_i and g_i as sin(x) times powers of cos(x), x = chi_r and 2 chi_z: constants of a torus, made for J.
 
     They are the derivatives of the generating function with respect to J at fixed toy angles: it has a part
     (J - J_0) . (f + g), of which only derivatives are left on the torus itself.
@@ -62,17 +63,17 @@ class FudgeAngles(eqx.Module):
     radial: Float[Array, "3 k"]
     vertical: Float[Array, "3 l"]
 
-    def at(self, warp: Warp, chi: Float[Array, "2"], angles: int = 3, terms: int | None = None) -> Shift:
-        """At a pair of angles chi, for the first of theta_r, theta_z, theta_phi; of some terms or all."""
-        f, by_r = sines(self.radial[:angles, :terms].T, chi[0])
-        g, by_z = sines(self.vertical[:angles, :terms].T, 2.0 * chi[1])
+    def at(self, warp: Warp, chi: Float[Array, "2"], angles: int = 3) -> Shift:
+        """At a pair of angles chi, for the first of theta_r, theta_z, theta_phi."""
+        f, by_r = sine_series(self.radial[:angles], chi[0])
+        g, by_z = sine_series(self.vertical[:angles], 2.0 * chi[1])
         return Shift(f + g, by_r / warp.radial(chi[0])[1], 2.0 * by_z / warp.vertical(chi[1])[1])
 
     def by_chi(self, chi_r, chi_z) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
         """Derivatives with respect to chi_r and chi_z, at lists of either."""
-        k, l = (np.arange(1.0, series.shape[1] + 1) for series in (self.radial, self.vertical))
-        by_chi_r = (self.radial * k) @ jnp.cos(k[:, None] * chi_r)
-        return by_chi_r, (self.vertical * 2.0 * l) @ jnp.cos(2.0 * l[:, None] * chi_z)
+        slope = jax.vmap(lambda powers, angle: sine_series(powers, angle)[1], (None, 0), 1)
+        slopes = slope(self.radial, jnp.asarray(chi_r)), 2.0 * slope(self.vertical, 2.0 * jnp.asarray(chi_z))
+        return jax.tree.map(once, slopes)
 
 
 def fudge_angles(
@@ -131,7 +132,7 @@ def fudge_angles(
         sines = np.sin(step * chi[:, None] * np.arange(1, kept + 1)) * 2.0 / len(chi)
         coefficients = turned * (values @ jnp.asarray(sines))
         good = found & jnp.all(jnp.isfinite(coefficients))
-        return jnp.where(good, coefficients, 0.0)
+        return jnp.where(good, coefficients @ jnp.asarray(sines_to_powers(kept)), 0.0)
 
     return FudgeAngles(J, series(f, chi_r, 1, _KEPT_R), series(g, chi_z, 2, _KEPT_Z))
 

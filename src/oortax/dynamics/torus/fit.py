@@ -11,9 +11,11 @@ from jaxtyping import Array, Float, Int
 from oortax.dynamics.torus.angles import FudgeAngles
 from oortax.dynamics.torus.generating import Warp
 from oortax.dynamics.torus.grid import Field, Grid
-from oortax.dynamics.torus.toy import oscillator, sphere
-from oortax.dynamics.torus.transformation import Transformation
+from oortax.dynamics.torus.toy import oscillator_at, sphere_at
+from oortax.dynamics.torus.transformation import Meridional, Transformation
+from oortax.numerics.once import once
 from oortax.numerics.positive import cholesky, solve
+from oortax.numerics.trigonometry import sin_cos
 from oortax.potential.base import AbstractPotential
 from oortax.types import Actions, Frequencies, Scalar
 
@@ -37,23 +39,18 @@ class Fit(NamedTuple):
 
 
 class Energy(NamedTuple):
-    """H on the grid, and its derivatives with respect to the toy actions."""
+    """H on the grid, and its derivatives with respect to the toy actions J^T_r and J^T_z."""
 
     H: Field
     by_r: Field
     by_z: Field
-    by_phi: Field
 
 
-def hamiltonian(
-    potential: AbstractPotential, transformation: Transformation, theta_r, theta_z, J: Actions
-) -> Scalar:
-    """H at toy angles and toy actions (J_phi is its own toy action)."""
-    of_radius, of_latitude = transformation.barriers(J[2])
-    at = transformation(oscillator(of_radius, theta_r, J[0]), sphere(theta_z, J[1], of_latitude))
+def hamiltonian(potential: AbstractPotential, Delta2: Scalar, J_phi: Scalar, at: Meridional) -> Scalar:
+    """H at a point."""
     R2 = at.rho2 * at.cosine**2
-    z2 = (at.rho2 + transformation.Delta2) * at.sine**2
-    kinetic = (at.p_u**2 + at.p_lat**2) / (at.rho2 + transformation.Delta2 * at.cosine**2) + J[2] ** 2 / R2
+    z2 = (at.rho2 + Delta2) * at.sine**2
+    kinetic = (at.p_u**2 + at.p_lat**2) / (at.rho2 + Delta2 * at.cosine**2) + J_phi**2 / R2
     return 0.5 * kinetic + potential.Phi_of_squares(R2, z2)
 
 
@@ -77,17 +74,49 @@ class Problem(NamedTuple):
 
     def energy(self, grid: Grid, S: Float[Array, " m"]) -> Energy:
         """H and its slopes, at fixed toy angles."""
+        return Energy(*self._energy(grid, S, False))
 
-        def of(theta_r, theta_z, J_r, J_z):
-            def H(*J):
-                return hamiltonian(self.potential, self.transformation, theta_r, theta_z, jnp.stack(J))
+    def energy_by_phi(self, grid: Grid, S: Float[Array, " m"]) -> tuple[Energy, Field]:
+        """The same, and the derivative with respect to J_phi, which changes the toy, too."""
+        *energy, by_phi = self._energy(grid, S, True)
+        return Energy(*energy), by_phi
 
-            value, slopes = jax.value_and_grad(H, (0, 1, 2))(J_r, J_z, self.J[2])
-            return Energy(value, *slopes)
+    def _energy(self, grid: Grid, S, with_phi: bool):
+        t, J_phi = self.transformation, self.J[2]
+        one, none = jnp.ones_like(J_phi), jnp.zeros_like(J_phi)
+
+        def H(radial, vertical, J_phi):
+            (rho2, p_u), (sine, cosine, p_lat) = radial, vertical
+            at = Meridional(rho2, sine, cosine, p_u, p_lat)
+            return hamiltonian(self.potential, t.Delta2, J_phi, at)
+
+        def of(half, angle, J_r, J_z):
+            # J^T_r moves the radial motion alone, J^T_z that in latitude: their slopes, then those of H.
+            def radius(J_r, J_phi):
+                return t.of_radius(oscillator_at(t.barriers(J_phi)[0], half, J_r))
+
+            def latitude(J_z, J_phi):
+                return t.of_latitude(sphere_at(t.barriers(J_phi)[1], angle, J_z))
+
+            radial, by_J_r = jax.jvp(radius, (J_r, J_phi), (one, none))
+            vertical, by_J_z = jax.jvp(latitude, (J_z, J_phi), (one, none))
+            value, (in_r, in_z, direct) = jax.value_and_grad(H, (0, 1, 2))(radial, vertical, J_phi)
+            slopes = _dot(in_r, by_J_r), _dot(in_z, by_J_z)
+            if with_phi:
+                r_by_phi = jax.jvp(radius, (J_r, J_phi), (none, one))[1]
+                z_by_phi = jax.jvp(latitude, (J_z, J_phi), (none, one))[1]
+                slopes = *slopes, direct + _dot(in_r, r_by_phi) + _dot(in_z, z_by_phi)
+            return value, *slopes
 
         theta_r, theta_z = self.warp.radial(grid.chi_r)[0], self.warp.vertical(grid.chi_z)[0]
+        half, angle = jax.tree.map(once, (sin_cos(0.5 * theta_r), sin_cos(theta_z)))
         J_r, J_z = self.toy_actions(grid, S)
-        return jax.vmap(jax.vmap(of, (None, 0, 0, 0)), (0, None, 0, 0))(theta_r, theta_z, J_r, J_z)
+        fields = jax.vmap(jax.vmap(of, (None, 0, 0, 0)), (0, None, 0, 0))(half, angle, J_r, J_z)
+        return jax.tree.map(once, fields)
+
+
+def _dot(a, b) -> Scalar:
+    return sum(x * y for x, y in zip(a, b, strict=True))
 
 
 class Normal(NamedTuple):
@@ -149,18 +178,20 @@ def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None =
         old, new = (state.S, state.energy, state.rms), (state.trial, found, rms)
         S, energy, least = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
         damping = jnp.where(better, jnp.maximum(0.1 * state.damping, _LEAST), 30.0 * state.damping)
-        gain = jnp.where(better, state.rms / rms, state.gain)
         normal = Normal.of(grid, problem.warp, energy)
         matrix = normal.damped(damping)
         miss = normal.project(grid, energy.H - jnp.mean(energy.H))
         change = -solve(matrix, miss, cholesky(matrix))
+        # What the step promises, of the square of rms(H): where that is little it is not worth another H.
+        promised = jnp.sqrt(1.0 / jnp.maximum(1.0 + change @ miss / (least * least), 1e-30))
+        gain = jnp.where(better, jnp.minimum(state.rms / rms, promised), state.gain)
         trial = S + room(problem, grid, S, change) * change
         return _State(S, energy, least, trial, damping, gain, state.steps + 1)
 
     def gains(state: _State):
         return (state.gain > _GAIN) & (state.steps <= _ITERATIONS)
 
-    none = Energy(*[jnp.zeros((grid.chi_r.size, grid.chi_z.size))] * 4)
+    none = Energy(*[jnp.zeros((grid.chi_r.size, grid.chi_z.size))] * 3)
     infinite = jnp.asarray(jnp.inf)
     start = _State(S, none, infinite, S, jnp.asarray(10.0 * _DAMPING), infinite, jnp.asarray(0))
     if steps is None:
@@ -193,14 +224,17 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     E and Omega are means over the true angles, which E's derivatives need to be right to the second order of
     the residual: the mean of dH/dS_n vanishes there.
     """
-    energy = problem.energy(grid, S)
+    energy, by_phi = problem.energy_by_phi(grid, S)
     normal = Normal.of(grid, problem.warp, energy)
     # The matrix is that of the second system, too.
     matrix = lax.stop_gradient(normal.damped(_LEAST))
     factor = cholesky(matrix)
-    S = moving_as(S, -solve(matrix, normal.project(grid, energy.H - jnp.mean(energy.H)), factor))
-    energy = problem.energy(grid, S)
-    slopes = jnp.stack(energy[1:])
+    change = -solve(matrix, normal.project(grid, energy.H - jnp.mean(energy.H)), factor)
+    fixed = lax.stop_gradient(problem)
+    moved = jax.jvp(lambda S: fixed.energy_by_phi(grid, S), (S,), (change,))[1]
+    S = moving_as(S, change)
+    energy, by_phi = jax.tree.map(moving_as, (energy, by_phi), moved)
+    slopes = jnp.stack([energy.by_r, energy.by_z, by_phi])
     normal = Normal.of(grid, problem.warp, energy)
     angles_r, angles_z = problem.angles.by_chi(grid.chi_r, grid.chi_z)
     slopes = slopes + normal.a * angles_r[:, :, None] + normal.b * angles_z[:, None, :]

@@ -23,7 +23,7 @@ from oortax.dynamics.torus.separable import (
     radial_speed,
     vertical_speed,
 )
-from oortax.dynamics.torus.series import sines
+from oortax.dynamics.torus.series import sines, to_powers
 from oortax.dynamics.torus.toy import amplitudes
 from oortax.dynamics.torus.transformation import Transformation
 from oortax.types import Actions, Scalar
@@ -74,9 +74,9 @@ def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
     toy = jnp.sqrt(sine2) * sin / jnp.hypot(cos, of_latitude / L * sin)
     latitude = (jnp.asarray(cosines(N_Z, 2)) @ jnp.log(tangent / toy))[:_KEPT]
     # T_k(2 sin^2 - 1) = (-1)^k cos(2 k theta), T_k(-cos t) likewise.
-    sign = jnp.asarray((-1.0) ** np.arange(_KEPT))
+    powers = jnp.asarray(((-1.0) ** np.arange(_KEPT))[:, None] * to_powers(_KEPT))
     return Transformation(
-        motion.Delta2, box, barrier, soft2, middle, half, sine2, radial * sign, latitude * sign
+        motion.Delta2, box, barrier, soft2, middle, half, sine2, radial @ powers, latitude @ powers
     )
 
 

@@ -27,6 +27,8 @@ from oortax.types import Actions, Scalar
 _N_R, _N_Z = 16, 16
 # Steps, and those in which the focal distance follows the ends; J_phi at first, of J_r + J_z.
 _STEPS, _FOLLOWED, _FAR = 18, 8, 0.3
+# The step from here leaves 1e-13 of the actions: Newton's method converges quadratically.
+_NEAR = 1e-7
 # Where the focal distance makes the two motions separate: ln(rho) = middle + 0.3 half, 0.8 of the largest
 # latitude (chosen by residuals); steps in its logarithm at first and later.
 _AT_RHO, _AT_LATITUDE, _AT_FIRST, _LATER = 0.3, 0.8, 6, 2
@@ -146,9 +148,9 @@ def separable_torus(
 ) -> tuple[SeparableMotion, Ends, Scalar]:
     """The motion whose fudge actions are J, its ends, and the last step's residual (0 if it was found).
 
-    Newton's method in the logarithms of the ends, a fixed number of limited steps: E and I follow from the
-    ends in closed form, so that no turning point is searched. J_phi is lowered from _FAR (J_r + J_z) to its
-    value, or to a hundredth of that, while the focal distance follows the ends.
+    Newton's method in the logarithms of the ends, in limited steps until one leaves nothing: E and I follow
+    from the ends in closed form, so that no turning point is searched. J_phi is lowered from _FAR (J_r + J_z)
+    to its value, or to a hundredth of that, while the focal distance follows the ends.
     """
     L_z = jnp.abs(J[2])
     wide = _FAR * (J[0] + J[1])
@@ -168,8 +170,8 @@ def separable_torus(
         integrals = jnp.stack([found.E, found.I_lat])
         return (misses, integrals), (misses, integrals, found.focal_p2)
 
-    def step(state, k):
-        y, Delta2, focal_p2, _ = state
+    def step(loop):
+        (y, Delta2, focal_p2, _), k, *_ = loop
         J_phi = jnp.maximum(lowest, wide * 0.3**k)
         followed = own_focal_distance2(potential, ends_of(y), Delta2, _LATER)
         Delta2 = jnp.where(k < _FOLLOWED, followed, Delta2)
@@ -178,12 +180,18 @@ def separable_torus(
         change = jnp.linalg.solve(slopes[0], misses)
         change = change / jnp.maximum(1.0, jnp.max(jnp.abs(change) / _LIMITS))
         integrals = integrals - slopes[1] @ change
-        return (y - change, Delta2, focal_p2, integrals), jnp.max(jnp.abs(misses))
+        there = (J_phi <= lowest) & jnp.all(jnp.abs(misses) < _NEAR)
+        return (y - change, Delta2, focal_p2, integrals), k + 1, jnp.max(jnp.abs(misses)), there
+
+    def unfinished(loop):
+        _, k, _, there = loop
+        return ~there & (k < _STEPS)
 
     y, Delta2 = _start(potential, orbits, focal, J, wide)
     state = (y, Delta2, jnp.zeros_like(L), jnp.zeros_like(J[:2]))
-    (y, Delta2, _, (E, I)), misses = lax.scan(step, state, jnp.arange(_STEPS))
-    return SeparableMotion(potential, Delta2, rho_0, lowest, E, I), ends_of(y), misses[-1]
+    loop = (state, jnp.asarray(0), jnp.zeros_like(L), jnp.asarray(False))
+    ((y, Delta2, _, (E, I)), _, miss, _) = lax.while_loop(unfinished, step, loop)
+    return SeparableMotion(potential, Delta2, rho_0, lowest, E, I), ends_of(y), miss
 
 
 def _start(potential, orbits: CircularOrbits, focal: FocalDistance, J: Actions, wide):

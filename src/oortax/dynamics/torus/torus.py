@@ -40,9 +40,9 @@ _SHELL = 1e-4
 _WORST = 0.1
 # Residual (logarithms of actions) of the fudge's torus below which its angles are used.
 _FOUND = 1e-3
-# Newton's steps for the toy angles of true ones: with so many terms of the fudge's angles alone, and at most
-# with all; and for warped toy angles.
-_ROUGH, _FEW, _MOST, _UNWARP = 2, 6, 10, 9
+# Newton's steps for the toy angles of true ones: so many with the fudge's angles alone, at most so many with
+# all; and those for warped toy angles.
+_ROUGH, _MOST, _UNWARP = 2, 10, 9
 # A step that leaves less than a tenth of its square: 1e-8.
 _NEAR = 3e-4
 
@@ -141,7 +141,7 @@ class Torus(eqx.Module):
 
         Without the series: the fudge's, approximately.
         """
-        shift = self.angles.at(self.warp, chi, 2, None if with_series else _FEW)
+        shift = self.angles.at(self.warp, chi, 2)
         if not with_series:
             return shift.value, _by_toy(shift, 0.0, 0.0)
         series = self.warp.series(chi, self.dS_dJ[:, :2])

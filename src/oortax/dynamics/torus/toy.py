@@ -28,9 +28,9 @@ class Turn(NamedTuple):
 
 
 class Radial(NamedTuple):
-    """Logarithm of the toy radius and its momentum (kpc km/s)."""
+    """Square of the toy radius, and the momentum of its logarithm (kpc km/s)."""
 
-    log_r: Scalar
+    r2: Scalar
     p: Scalar
 
 
@@ -55,11 +55,16 @@ def oscillator(barrier: Scalar, theta_r: Scalar, J_r: Scalar) -> Radial:
     r^2 = A - B cos(theta_r), r p_r = B sin(theta_r), with A = 2 J_r + barrier and A^2 - B^2 = barrier^2.
     The azimuth grows by pi in a radial period.
     """
+    return oscillator_at(barrier, sin_cos(0.5 * theta_r), J_r)
+
+
+def oscillator_at(barrier: Scalar, half: tuple[Scalar, Scalar], J_r: Scalar) -> Radial:
+    """The same by sine and cosine of theta_r/2."""
     A, B = amplitudes(barrier, J_r)
-    sin, cos = sin_cos(0.5 * theta_r)
+    sin, cos = half
     # A - B cos(theta_r) without cancellation at pericentre.
     r2 = barrier * barrier / (A + B) + 2.0 * B * sin * sin
-    return Radial(0.5 * jnp.log(r2), 2.0 * B * sin * cos)
+    return Radial(r2, 2.0 * B * sin * cos)
 
 
 def oscillator_azimuth(barrier: Scalar, theta_r: Scalar, J_r: Scalar) -> Turn:
@@ -74,7 +79,7 @@ def oscillator_azimuth(barrier: Scalar, theta_r: Scalar, J_r: Scalar) -> Turn:
 
 def oscillator_inverse(barrier: Scalar, at: Radial) -> tuple[Scalar, Scalar]:
     """(theta_r, J_r) of a point: J_r = (p^2 + (r^2 - barrier)^2)/(4 r^2), tan(theta_r) = p/(A - r^2)."""
-    r2 = jnp.exp(2.0 * at.log_r)
+    r2 = at.r2
     J_r = 0.25 * (at.p * at.p + (r2 - barrier) ** 2) / r2
     return jnp.arctan2(at.p, 2.0 * J_r + barrier - r2), J_r
 
@@ -85,10 +90,15 @@ def sphere(theta_z: Scalar, J_z: Scalar, barrier: Scalar) -> Latitude:
     L = J_z + barrier is the whole angular momentum, `barrier` its component along the axis. The azimuth is
     that of the point less that of the node, less theta_z: periodic.
     """
+    return sphere_at(barrier, sin_cos(theta_z), J_z)
+
+
+def sphere_at(barrier: Scalar, angle: tuple[Scalar, Scalar], J_z: Scalar) -> Latitude:
+    """The same by sine and cosine of theta_z."""
     L = J_z + barrier
     # sin^2(i) without cancellation.
     sine_i = jnp.sqrt(J_z * (J_z + 2.0 * barrier)) / L
-    sin, cos = sin_cos(theta_z)
+    sin, cos = angle
     cosine = jnp.sqrt(cos * cos + (barrier / L * sin) ** 2 + _TINY)
     azimuth = Turn((cos * cos + barrier / L * sin * sin) / cosine, (barrier / L - 1.0) * sin * cos / cosine)
     return Latitude(sine_i * sin, cosine, L * sine_i * cos / cosine, azimuth)

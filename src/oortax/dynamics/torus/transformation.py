@@ -3,13 +3,12 @@
 from typing import NamedTuple, final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from oortax.dynamics.spheroidal import confocal
-from oortax.dynamics.torus.series import chebyshev
+from oortax.dynamics.torus.series import derived, polynomial
 from oortax.dynamics.torus.toy import Latitude, Radial
 from oortax.types import Scalar, Vec3
 
@@ -45,10 +44,10 @@ class Meridional(NamedTuple):
 class Transformation(eqx.Module):
     """rho as a function of the toy radius and the latitude as one of the toy latitude; constants of a torus.
 
-    ln(rho/r) is a Chebyshev series in ln(r^2 + soft2), and ln(tan(lat)/tan(lat_toy)) one in sin^2(lat_toy),
-    so that the plane and the pole stay where they are. Each depends on one coordinate, and momenta are
-    divided by the derivative: the map is canonical whatever the coefficients. Series are continued beyond
-    the range [middle - half, middle + half] of the torus they were made for.
+    ln(rho/r) is a polynomial in ln(r^2 + soft2), and ln(tan(lat)/tan(lat_toy)) one in sin^2(lat_toy), so that
+    the plane and the pole stay where they are. Each depends on one coordinate, and momenta are divided by the
+    derivative: the map is canonical whatever the coefficients. Both variables are scaled to run from -1 to 1
+    on the torus that they were made for; polynomials go on beyond.
 
     Attributes
     ----------
@@ -58,7 +57,7 @@ class Transformation(eqx.Module):
     soft2 : kpc km/s
     middle, half : of ln(r^2 + soft2)/2 on the torus
     sine2 : the largest sin^2(lat_toy) on the torus
-    radial, latitude : coefficients
+    radial, latitude : coefficients of powers
     """
 
     Delta2: Scalar
@@ -79,20 +78,27 @@ class Transformation(eqx.Module):
 
     def __call__(self, radial: Radial, latitude: Latitude) -> Meridional:
         """The point and its momenta."""
-        r2 = jnp.exp(2.0 * radial.log_r)
-        softened = r2 + self.soft2
+        (rho2, p_u), (sine, cosine, p_lat) = self.of_radius(radial), self.of_latitude(latitude)
+        return Meridional(rho2, sine, cosine, p_u, p_lat)
+
+    def of_radius(self, toy: Radial) -> tuple[Scalar, Scalar]:
+        """rho^2 and p_u."""
+        softened = toy.r2 + self.soft2
         shift, slope = _value_slope(self.radial, (0.5 * jnp.log(softened) - self.middle) / self.half)
-        rho2 = r2 * jnp.exp(2.0 * shift)
-        stretch = 1.0 + slope / self.half * r2 / softened
-        p_u = radial.p / stretch * jnp.sqrt(1.0 + self.Delta2 / rho2)
-        sine2, cosine2 = latitude.sine**2, latitude.cosine**2
+        rho2 = toy.r2 * jnp.exp(2.0 * shift)
+        stretch = 1.0 + slope / self.half * toy.r2 / softened
+        return rho2, toy.p / stretch * jnp.sqrt(1.0 + self.Delta2 / rho2)
+
+    def of_latitude(self, toy: Latitude) -> tuple[Scalar, Scalar, Scalar]:
+        """Sine and cosine of the latitude, and p_lat."""
+        sine2, cosine2 = toy.sine**2, toy.cosine**2
         log_f, slope = _value_slope(self.latitude, 2.0 * sine2 / self.sine2 - 1.0)
         f = jnp.exp(log_f)
         # tan(lat) = f tan(lat_toy); d(sin^2)/d(lat_toy) = 2 sin cos.
         norm2 = cosine2 + f * f * sine2
         stretch = f * (1.0 + 4.0 * slope / self.sine2 * sine2 * cosine2) / norm2
         norm = jnp.sqrt(norm2)
-        return Meridional(rho2, f * latitude.sine / norm, latitude.cosine / norm, p_u, latitude.p / stretch)
+        return f * toy.sine / norm, toy.cosine / norm, toy.p / stretch
 
     def inverse(self, at: Meridional) -> tuple[Radial, Scalar, Scalar]:
         """The toy's radial motion, tangent of the latitude and its momentum: by Newton's method.
@@ -126,9 +132,9 @@ class Transformation(eqx.Module):
         f, stretch = latitude(toy)
         # d(lat)/d(lat_toy) = f stretch cos^2(lat)/cos^2(lat_toy).
         p_lat = at.p_lat * f * stretch * at.cosine**2 * (1.0 + toy * toy)
-        return Radial(log_r, p), toy, p_lat
+        return Radial(jnp.exp(2.0 * log_r), p), toy, p_lat
 
 
 def _value_slope(coefficients: Float[Array, " k"], x: Scalar) -> tuple[Scalar, Scalar]:
-    """A Chebyshev series and its derivative."""
-    return jax.jvp(lambda x: chebyshev(coefficients, x), (x,), (jnp.ones_like(x),))
+    """A polynomial and its derivative."""
+    return polynomial(coefficients, x), polynomial(derived(coefficients), x)

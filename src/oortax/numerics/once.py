@@ -1,0 +1,23 @@
+"""Values that a compiled program computes once."""
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.custom_jvp
+def once(x):
+    """x itself, but each use of it reads what was computed, and does not compute it anew.
+
+    XLA repeats products and sums for each of their uses, a polynomial of any degree, too, rather than write
+    them to memory; on CPUs it drops optimization barriers before it decides so. What it holds to be expensive
+    it does not repeat: here, a division by a 1 that it cannot foresee, which costs a nanosecond.
+
+    >>> float(once(jnp.array(2.0)))
+    2.0
+    """
+    return x / jnp.where(x < -jnp.inf, 0.5, 1.0)
+
+
+@once.defjvp
+def _(primals, tangents):
+    return once(primals[0]), tangents[0]
