@@ -195,7 +195,9 @@ def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None =
     infinite = jnp.asarray(jnp.inf)
     start = _State(S, none, infinite, S, jnp.asarray(10.0 * _DAMPING), infinite, jnp.asarray(0))
     if steps is None:
-        return lax.while_loop(gains, step, start).S
+        end = lax.while_loop(gains, step, start)
+        # The last step, small and from the best S, if none had to be taken back.
+        return jnp.where(end.steps <= _ITERATIONS, end.trial, end.S)
     return lax.scan(lambda state, _: (step(state), None), start, length=steps + 1)[0].S
 
 
