@@ -41,8 +41,8 @@ _WORST = 0.1
 # Residual (logarithms of actions) of the fudge's torus below which its angles are used.
 _FOUND = 1e-3
 # Newton's steps for the toy angles of true ones: so many with the fudge's angles alone, at most so many with
-# all; and those for warped toy angles.
-_ROUGH, _MOST, _UNWARP = 2, 10, 9
+# all; and those for warped toy angles, in the last ones and before.
+_ROUGH, _MOST, _UNWARP, _ROUGHLY = 2, 10, 9, 5
 # A step that leaves less than a tenth of its square: 1e-8.
 _NEAR = 3e-4
 
@@ -154,17 +154,17 @@ class Torus(eqx.Module):
         """
         torus, target = lax.stop_gradient((self, theta))
 
-        def step(toy, with_series=True):
-            added, by_toy = torus._angles(torus.warp.unwarped(toy, _UNWARP), with_series)
+        def step(toy, with_series=True, unwarp=_UNWARP):
+            added, by_toy = torus._angles(torus.warp.unwarped(toy, unwarp), with_series)
             return toy - jnp.clip(_solved(by_toy, wrapped(toy + added - target)), -0.5, 0.5)
 
         def unfinished(state):
             toy, last, steps = state
             return (jnp.max(jnp.abs(toy - last)) > _NEAR) & (steps < _MOST)
 
-        toy = lax.fori_loop(0, _ROUGH, lambda _, toy: step(toy, False), target)
-        once = step(toy)
-        state = (step(once), once, jnp.asarray(2))
+        toy = lax.fori_loop(0, _ROUGH, lambda _, toy: step(toy, False, _ROUGHLY), target)
+        first = step(toy, True, _ROUGHLY)
+        state = (step(first), first, jnp.asarray(2))
         toy, *_ = lax.while_loop(unfinished, lambda s: (step(s[0]), s[0], s[2] + 1), state)
         chi = lax.stop_gradient(torus.warp.unwarped(toy, _UNWARP))
         added, by_toy = self._angles(chi)
