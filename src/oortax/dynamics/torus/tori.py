@@ -18,7 +18,7 @@ from oortax.results import Result
 
 # Tori that one call to the compiled program fits (at first, and with more terms), and those it holds in the
 # cache at a time.
-_CHUNK, _FEW, _BATCH = 128, 32, {"cpu": 16, "gpu": 4096}
+_CHUNK, _FEW, _BATCH = 128, 32, {"cpu": 16, "gpu": 16_384}
 
 
 def fit_tori(
@@ -43,8 +43,8 @@ def fit_tori(
     J : (n, 3), actions (J_r, J_z, J_phi) in kpc km/s
     tol : rms of H over the torus, over Omega_r J_r + Omega_z J_z
     n_modes : numbers of terms to try, rising
-    batch_size : tori held in memory at a time (16 on a CPU, whose cache they fit; 4096 on a GPU, where none
-        was tried)
+    batch_size : tori held in memory at a time (16 on a CPU, whose cache they fit; 16384 on a GPU, or as many
+        as there are)
     progress : show a bar
 
     Codes are those of `fit_torus` (where they are not OK, numbers are NaN), and INACCURATE (numbers are kept)
@@ -66,7 +66,9 @@ def fit_tori(
             "the potential has no circular orbits at some radii between 0.02 and 250 kpc (R dPhi/dR > 0 and "
             "positive epicycle frequencies are needed): check its masses and lengths"
         )
-    batch_size = batch_size or _BATCH.get(jax.default_backend(), _BATCH["cpu"])
+    if batch_size is None:
+        most = _BATCH.get(jax.default_backend(), _BATCH["cpu"])
+        batch_size = min(most, _chunk(len(actions), _BATCH["cpu"], most))
     chunk, few = (_chunk(len(actions), batch_size, most) for most in (_CHUNK, _FEW))
     bar = Progress(
         TextColumn("{task.description}"),
