@@ -10,7 +10,7 @@ def once(x):
 
     XLA repeats products and sums for each of their uses, a polynomial of any degree, too, rather than write
     them to memory; on CPUs it drops optimization barriers before it decides so. What it holds to be expensive
-    it does not repeat: here, a division by a 1 that it cannot foresee, which costs a nanosecond.
+    it does not repeat: here, a division by a 1 that it cannot foresee.
 
     >>> float(once(jnp.array(2.0)))
     2.0

@@ -2,7 +2,8 @@
 
 Horner's chain has one use for each of its results, so that XLA makes one loop of it and of what surrounds it.
 Each result of a recurrence is needed twice: every step of it becomes a loop of its own over a whole batch,
-which takes five times as long. Nodes are few and coefficients fall, so that powers lose no digits that count.
+which takes several times as long. Terms are few and coefficients fall, so that powers lose no digits that
+count.
 """
 
 from functools import cache
