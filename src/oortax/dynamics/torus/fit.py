@@ -115,7 +115,7 @@ class Problem(NamedTuple):
         return jax.tree.map(once, fields)
 
 
-def _dot(a, b) -> Scalar:
+def _dot(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
