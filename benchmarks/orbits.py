@@ -71,9 +71,13 @@ def kinds(pot, tori: dynamics.Torus, seed: int = 3) -> np.ndarray:
     scale = 2.0 * jnp.abs(p_u).max(axis=1) / (high - low)
     step = 2.0 * jnp.pi / tori.Omega[:, 0] / STEPS
     kind = np.full(len(tori.E), "regular", dtype="<U8")
+    # All starts in one list: the cost of a step is that of its program as much as that of its orbits.
+    several = lambda leaf: jnp.repeat(leaf, STARTS, axis=0)  # noqa: E731
+    start = (leaf[:, :STARTS].reshape(-1, 3) for leaf in (x, v))
+    found = _rates(pot, *start, *map(several, (step, Delta2, 0.5 * (low + high), scale)))
+    rates = np.abs(found).reshape(2, -1, STARTS, 2)
     for k in range(STARTS):
-        rates = np.abs(_rates(pot, x[:, k], v[:, k], step, Delta2, 0.5 * (low + high), scale))
-        ratio = rates[..., 0] / rates[..., 1]
+        ratio = rates[:, :, k, 0] / rates[:, :, k, 1]
         moved = np.abs(ratio[1] - ratio[0])
         near = np.abs(ratio.mean(axis=0)[:, None] - RATIOS).min(axis=1)
         kind[(moved < 1e-4) & (near < 2e-5) & (kind == "regular")] = "resonant"
