@@ -1,9 +1,9 @@
 """Orbits: circular orbits, integration, action finders (x, v) -> J and tori J -> (x, v)."""
 
-from oortax.dynamics.base import AbstractActionFinder
+from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions
 from oortax.dynamics.circular import CircularOrbit, CircularOrbits, circular_orbits
 from oortax.dynamics.orbit import integrate_orbit, symplectic_step
-from oortax.dynamics.staeckel import StaeckelFudge, StarActions
+from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus import (
     Torus,
     TorusLibrary,
@@ -23,6 +23,7 @@ FINDERS: dict[str, type[AbstractActionFinder]] = {"StaeckelFudge": StaeckelFudge
 __all__ = [
     "FINDERS",
     "AbstractActionFinder",
+    "ActionAngles",
     "CircularOrbit",
     "CircularOrbits",
     "StaeckelFudge",

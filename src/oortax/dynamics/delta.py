@@ -65,6 +65,17 @@ class FocalDistance(eqx.Module):
         return 0.5 * (Delta2 + jnp.hypot(Delta2, _LEAST * row[6]))
 
 
+@final
+class FixedFocalDistance(eqx.Module):
+    """One Delta^2 for all orbits: that of a Staeckel potential's own coordinates."""
+
+    Delta2: Scalar
+
+    def __call__(self, E, L_z) -> Scalar:
+        """Delta^2 (kpc^2), whatever the integrals."""
+        return self.Delta2
+
+
 def focal_distance(
     potential: AbstractPotential, *, R_min: float = 0.03, R_max: float = 300.0, n: int = 32
 ) -> FocalDistance:

@@ -1,23 +1,23 @@
 """The Staeckel fudge: actions of any bound point, as if Phi separated in spheroidal coordinates."""
 
-from typing import NamedTuple, final
+from typing import final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int
 
-from oortax.dynamics.base import AbstractActionFinder, require_float64
-from oortax.dynamics.delta import FocalDistance, focal_distance
+from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions, require_float64
+from oortax.dynamics.delta import FixedFocalDistance, FocalDistance, focal_distance
 from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, spheroidal, vertical_kinetic
+from oortax.dynamics.staeckel_angles import angles_frequencies
 from oortax.dynamics.turning import TOLERANCE, Ends, turning_points
 from oortax.numerics.node_sum import node_sum
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
 from oortax.results import Result
-from oortax.types import Actions, Scalar, Vec3
+from oortax.types import Scalar, Vec3
 
 # Below this half-width in ln(rho), or this height in cos(v), the motion is a harmonic oscillator's.
 _NARROW = 1e-5
@@ -25,14 +25,8 @@ _NARROW = 1e-5
 _SLOW = 1e-3
 # How strongly the nodes in v crowd towards the plane, where discs bend the potential.
 _CROWDING = 0.6
-
-
-class StarActions(NamedTuple):
-    """Actions with the reason why they are what they are."""
-
-    J: Actions
-    residual: Scalar
-    code: Int[Array, ""]
+# The least square of a focal distance that is given, kpc^2.
+_LEAST_DELTA2 = 1e-10
 
 
 def _sqrt_between_roots(square, model, narrow):
@@ -113,7 +107,10 @@ class StaeckelFudge(AbstractActionFinder):
     potential : AbstractPotential
         Build the finder inside jit, from the potential of the moment: the table of Delta belongs to it.
     n_r, n_z : int
-        Nodes of the two quadratures.
+        Nodes of the two quadratures; angles and frequencies take twice as many.
+    Delta : scalar, optional
+        One focal distance (kpc) for all orbits. With a Staeckel potential's own, such as sqrt(a^2 - c^2) in
+        `oortax.potential.KuzminKutuzov`, actions, angles and frequencies are exact.
 
     Notes
     -----
@@ -133,25 +130,40 @@ class StaeckelFudge(AbstractActionFinder):
     """
 
     potential: AbstractPotential
-    focal: FocalDistance
+    focal: FocalDistance | FixedFocalDistance
     n_r: int = eqx.field(static=True)
     n_z: int = eqx.field(static=True)
 
-    def __init__(self, potential: AbstractPotential, *, n_r: int = 8, n_z: int = 6):
+    def __init__(self, potential: AbstractPotential, *, n_r: int = 8, n_z: int = 6, Delta=None):
         if n_r < 4 or n_z < 4:
             raise ValueError(f"StaeckelFudge needs n_r >= 4 and n_z >= 4, got {n_r} and {n_z}")
         require_float64("StaeckelFudge", *jax.tree.leaves(eqx.filter(potential, eqx.is_array)))
         self.potential = expand(potential)
-        self.focal = focal_distance(self.potential)
+        if Delta is None:
+            self.focal = focal_distance(self.potential)
+        else:
+            self.focal = FixedFocalDistance(jnp.maximum(jnp.asarray(Delta, float) ** 2, _LEAST_DELTA2))
         self.n_r = n_r
         self.n_z = n_z
 
-    def actions(self, x: Vec3, v: Vec3) -> Actions:
-        """J = (J_r, J_z, J_phi) in kpc km/s; NaN if the point is unbound."""
-        return self.actions_and_code(x, v).J
-
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with the residual of the turning points and a `Result` code."""
+        return self._actions(x, v)[0]
+
+    def actions_angles_frequencies(self, x: Vec3, v: Vec3) -> ActionAngles:
+        """The same with angles and frequencies: those of a separable potential with the fudge's motions.
+
+        Theirs is the first order of the fudge's error where that of actions is the second, and derivatives
+        of theta and Omega leave out that Delta moves.
+        """
+        found, star, ends = self._actions(x, v)
+        theta, Omega = angles_frequencies(self.potential, star, ends, x, v, 2 * self.n_r, 2 * self.n_z)
+        good = found.code == Result.OK
+        return ActionAngles(
+            found.J, jnp.where(good, theta, jnp.nan), jnp.where(good, Omega, jnp.nan), *found[1:]
+        )
+
+    def _actions(self, x: Vec3, v: Vec3) -> tuple[StarActions, Spheroidal, Ends]:
         require_float64("StaeckelFudge", x, v)
         star = spheroidal(self.potential, self.focal, x, v)
         # dJ/d(turning point) = 0: the integrands vanish there.
@@ -163,7 +175,7 @@ class StaeckelFudge(AbstractActionFinder):
         escapes = radial_kinetic(self.potential, lax.stop_gradient(star), 1e-4 / _kpc(x)) > 0.0
         code = jnp.where(converged, Result.OK, jnp.where(escapes, Result.UNBOUND, Result.NOT_CONVERGED))
         code = jnp.where(jnp.isfinite(star.E), code, Result.NONFINITE)
-        return StarActions(jnp.where(code == Result.OK, J, jnp.nan), ends.residual, code)
+        return StarActions(jnp.where(code == Result.OK, J, jnp.nan), ends.residual, code), star, ends
 
 
 def _kpc(x: Vec3) -> Scalar:

@@ -13,6 +13,7 @@ from oortax.dynamics.torus.generating import Warp
 from oortax.dynamics.torus.grid import Field, Grid
 from oortax.dynamics.torus.toy import oscillator_at, sphere_at
 from oortax.dynamics.torus.transformation import Meridional, Transformation
+from oortax.numerics.implicit import moving_as
 from oortax.numerics.once import once
 from oortax.numerics.positive import cholesky, solve
 from oortax.numerics.trigonometry import sin_cos
@@ -199,20 +200,6 @@ def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None =
         # The last step, small and from the best S, if none had to be taken back.
         return jnp.where(end.steps <= _ITERATIONS, end.trial, end.S)
     return lax.scan(lambda state, _: (step(state), None), start, length=steps + 1)[0].S
-
-
-@jax.custom_jvp
-def moving_as(solution, change):
-    """A solution, with the derivatives of solution + change, those of a Newton step that is not taken.
-
-    Where no derivative is asked for, nothing is computed.
-    """
-    return solution
-
-
-@moving_as.defjvp
-def _(primals, tangents):
-    return primals[0], tangents[0] + tangents[1]
 
 
 def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:

@@ -23,9 +23,9 @@ from oortax.potential.from_density import expand
 from oortax.results import Result
 from oortax.types import Actions
 
-# Nodes of a cell along an axis, and barycentric weights for them.
+# Nodes of a cell along an axis, and powers of the place there -> Lagrange's polynomials.
 _NODES = -np.cos(np.arange(4) * np.pi / 3.0)
-_BARYCENTRIC = np.array([0.5, -1.0, 1.0, -0.5])
+_LAGRANGE = np.linalg.inv(np.vander(_NODES, increasing=True)).round(12)
 _NAMES = ("total", "radial", "vertical")
 _DEPTH = 24
 
@@ -79,13 +79,15 @@ class TorusLibrary(eqx.Module):
         OUTSIDE beyond the library's range, NOT_CONVERGED where nodes are missing or belong to two families,
         NONFINITE for NaN: then numbers are NaN.
         """
-        q = to_grid(J)
-        cell = self._cell(lax.stop_gradient(q))
-        x = 2.0 * (q - self.lower[cell]) / (self.upper[cell] - self.lower[cell]) - 1.0
+        q, cell, x = self.place(J)
         torus = _interpolated(self.tori, self.nodes[cell], x, J)
         slack = 1e-9 * (self.upper[0] - self.lower[0])
         inside = jnp.all((q >= self.lower[0] - slack) & (q <= self.upper[0] + slack)) & jnp.all(J[:2] >= 0.0)
-        error = self.residual[cell]
+        return self.coded(torus, cell, inside)
+
+    def coded(self, torus: Torus, cell, inside) -> Torus:
+        """An interpolated torus with its residual and code, and NaN for numbers where there is none."""
+        error, J = self.residual[cell], torus.J
         code = jnp.where(error <= self.tol, Result.OK, Result.INACCURATE)
         code = jnp.where(jnp.isfinite(error), code, Result.NOT_CONVERGED)
         code = jnp.where(inside, code, Result.OUTSIDE)
@@ -96,6 +98,12 @@ class TorusLibrary(eqx.Module):
         return eqx.tree_at(
             lambda t: (t.E, t.Omega, t.S, t.dS_dJ, t.residual, t.code), torus, (*numbers, error, code)
         )
+
+    def place(self, J: Actions):
+        """q of actions, the cell they lie in, and the place there, in [-1, 1]^3."""
+        q = to_grid(J)
+        cell = self._cell(lax.stop_gradient(q))
+        return q, cell, 2.0 * (q - self.lower[cell]) / (self.upper[cell] - self.lower[cell]) - 1.0
 
     def leaves(self) -> Bool[Array, " cells"]:
         """Which cells are not cut."""
@@ -110,20 +118,26 @@ class TorusLibrary(eqx.Module):
 
 
 def _interpolated(tori: Torus, nodes, x, J) -> Torus:
-    """The torus at x in [-1, 1]^3 of a cell, by the barycentric formula along each axis."""
-    distance = x[:, None] - _NODES
-    at_node = jnp.abs(distance) < 1e-12
-    share = _BARYCENTRIC / jnp.where(at_node, 1.0, distance)
-    share = jnp.where(jnp.any(at_node, axis=1, keepdims=True), at_node.astype(x.dtype), share)
-    share = share / jnp.sum(share, axis=1, keepdims=True)
-    weight = (share[0][:, None, None] * share[1][:, None] * share[2]).ravel()
+    """The torus at x in [-1, 1]^3 of a cell."""
+    weight = node_weights(x)
 
     def mean(leaf):
         at_nodes = leaf[nodes]
         floating = jnp.issubdtype(leaf.dtype, jnp.floating)
         return jnp.tensordot(weight, at_nodes, 1) if floating else at_nodes[0]
 
-    torus = _mirrored(jax.tree.map(mean, tori), jnp.where(J[2] < 0.0, -1.0, 1.0))
+    return at_actions(jax.tree.map(mean, tori), J)
+
+
+def node_weights(x: Float[Array, "3"]) -> Float[Array, " nodes"]:
+    """Weights of a cell's nodes at x in [-1, 1]^3, Lagrange's along each axis."""
+    share = jnp.stack([jnp.ones_like(x), x, x * x, x * x * x], axis=1) @ jnp.asarray(_LAGRANGE)
+    return (share[0][:, None, None] * share[1][:, None] * share[2]).ravel()
+
+
+def at_actions(torus: Torus, J: Actions) -> Torus:
+    """A mean of nodes' tori as the torus of actions J, whose J_phi may be negative."""
+    torus = _mirrored(torus, jnp.where(J[2] < 0.0, -1.0, 1.0))
     return eqx.tree_at(lambda t: (t.J, t.angles.J), torus, (J, J))
 
 

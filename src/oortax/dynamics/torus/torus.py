@@ -12,7 +12,7 @@ from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import CircularOrbits, circular_orbits
 from oortax.dynamics.delta import FocalDistance, focal_distance
 from oortax.dynamics.torus.angles import FudgeAngles, Shift, fudge_angles
-from oortax.dynamics.torus.fit import Fit, Problem, finish, fit, moving_as
+from oortax.dynamics.torus.fit import Fit, Problem, finish, fit
 from oortax.dynamics.torus.generating import Series, Warp
 from oortax.dynamics.torus.grid import fresh, grid
 from oortax.dynamics.torus.matching import matched
@@ -26,6 +26,7 @@ from oortax.dynamics.torus.toy import (
     sphere_inverse,
 )
 from oortax.dynamics.torus.transformation import Meridional, Transformation
+from oortax.numerics.implicit import moving_as
 from oortax.numerics.trigonometry import sin_cos, wrapped
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
