@@ -1,6 +1,6 @@
 """Actions, angles and frequencies by tori: the torus of a library that passes through a point."""
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -13,11 +13,12 @@ from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.library import TorusLibrary, at_actions, node_weights, refit_library
 from oortax.dynamics.torus.torus import Torus
+from oortax.numerics.implicit import moving_as
 from oortax.numerics.nodes import mean_of_rows
+from oortax.numerics.trigonometry import wrapped
 from oortax.potential.base import AbstractPotential
-from oortax.potential.from_density import expand
 from oortax.results import Result
-from oortax.types import Actions, Angles, Scalar, Vec3
+from oortax.types import Actions, Angles, Frequencies, Scalar, Vec3
 
 # No step makes J_r or J_z smaller than this share of itself.
 _ROOM = 0.1
@@ -26,78 +27,172 @@ _BLEND = 0.02
 
 
 class _Passing(NamedTuple):
-    """The torus through a point, as it was found."""
+    """The torus through a point."""
 
     J: Actions
     theta: Angles
-    torus: Torus
-    moved: Scalar
+    Omega: Frequencies
+    residual: Scalar
     share: Scalar
 
 
 @final
 class TorusFinder(AbstractActionFinder):
-    potential: AbstractPotential
+    """Actions, angles and frequencies by tori, of any bound (x, v).
+
+    The torus of some actions J_0 close by maps (x, v) to its own toy's angles and actions in closed form,
+    and those to theta and J with the generating function (`Torus.angles_actions`). What is wrong with J_0
+    enters J by its square only: from the Staeckel fudge's J_0, good to some 1e-2, `steps` = 2 leave the
+    library's error. J_r and J_z are then shifted along Omega J, the least change in their logarithms, to
+    where the torus has the star's energy. Outside the library's range the fudge serves: from one to the
+    other over 2 % of the range, a smooth function of q (see `TorusLibrary`), the same for stars and
+    normalisation.
+
+        J = J_fudge(x, v; potential) + share (J_torus - J_fudge)(x, v; pilot)
+
+    Parameters
+    ----------
+    potential : AbstractPotential
+        Build the finder inside jit, from the potential of the moment.
+    library : TorusLibrary
+        Tori of the potential, or of the pilot.
+    pilot : AbstractPotential, optional
+        The potential of the library's tori where that is another, close by; None: `potential` as it is, of
+        which tori are then no function. Actions move with the potential as the fudge's, from where they are
+        exact: what is wrong with this is the product of the fudge's error with how much the potential has
+        moved, and costs no torus. Its derivatives in the potential are the fudge's.
+    steps : int
+        Tori that are tried in turn; each squares the error.
+    refit : int
+        Newton's steps that make the tori those of `potential` (`refit_library`), which costs a millisecond a
+        torus on a CPU: exact, derivatives in the potential too. Not with a pilot.
+
+    Notes
+    -----
+    Accuracy, cost and what the fudge does in comparison are in benchmarks/RESULTS.md (actions). In
+    mw_potential_2014 J_r + J_z of disc stars scatters along orbits by 1e-4 and less. `residual` is the
+    library's where the torus is, infinite where only the fudge serves. The code is INACCURATE there, and
+    where the residual is above the library's `tol`; for unbound stars and NaN it is the fudge's, J is NaN.
+
+    Derivatives in x and v go through all steps. Raises ValueError for float32 and impossible options.
+
+    >>> from oortax import potential
+    >>> from oortax.dynamics import fit_library
+    >>> pot = potential.mw_potential_2014()
+    >>> ranges = {"total": (1500.0, 2000.0), "radial": (0.0, 0.1), "vertical": (0.0, 0.1)}
+    >>> finder = TorusFinder(pot, fit_library(pot, **ranges, max_tori=64, progress=False))
+    >>> J = finder.actions(jnp.array([8.0, 0.0, 0.1]), jnp.array([20.0, 210.0, 10.0]))
+    >>> round(float(J[2]), 6)
+    1680.0
+    """
+
     library: TorusLibrary
     fudge: StaeckelFudge
+    pilot: StaeckelFudge | None
     table: Float[Array, "tori numbers"]
     steps: int = eqx.field(static=True)
+    moving: bool = eqx.field(static=True)
 
-    def __init__(self, potential, library: TorusLibrary, *, steps: int = 2, refit: int = 0):
-        self.potential = expand(potential)
-        self.library = refit_library(self.potential, library, steps=refit) if refit else library
-        self.fudge = StaeckelFudge(self.potential)
+    def __init__(
+        self,
+        potential: AbstractPotential,
+        library: TorusLibrary,
+        *,
+        pilot: AbstractPotential | None = None,
+        steps: int = 2,
+        refit: int = 0,
+    ):
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps = {steps!r}: a whole number >= 1 is needed, such as 2")
+        if pilot is not None and refit:
+            raise ValueError("refit makes the tori those of potential: leave out pilot, or refit")
+        self.fudge = StaeckelFudge(potential)
+        self.pilot = None if pilot is None else lax.stop_gradient(StaeckelFudge(pilot))
+        moving = refit > 0
+        self.library = refit_library(self.fudge.potential, library, steps=refit) if moving else library
         self.table = _packed(self.library.tori)
-        self.steps = steps
+        self.steps, self.moving = steps, moving
+
+    @property
+    def _of_tori(self) -> StaeckelFudge:
+        """The fudge in the potential of the tori, as constant as these are."""
+        if self.pilot is not None:
+            return self.pilot
+        return self.fudge if self.moving else lax.stop_gradient(self.fudge)
+
+    def _at_pilot(self, by_fudge, x: Vec3, v: Vec3):
+        """What the fudge finds in the potential of the tori."""
+        if self.moving:
+            return by_fudge
+        fudge = self._of_tori
+        angles = isinstance(by_fudge, ActionAngles)
+        found: Any = (fudge.actions_angles_frequencies if angles else fudge.actions_and_code)(x, v)
+        if self.pilot is not None:
+            return found
+        # The same numbers with other derivatives: nothing is computed twice where none are asked for.
+        *numbers, residual, code = lax.stop_gradient(by_fudge)
+        moving = (moving_as(a, b - a) for a, b in zip(numbers, found, strict=False))
+        return type(by_fudge)(*moving, residual, code)
 
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with the torus's residual and a `Result` code."""
         require_float64("TorusFinder", x, v)
         by_fudge = self.fudge.actions_and_code(x, v)
-        found = self._passing(x, v, by_fudge.J)
-        return StarActions(*self._joined(by_fudge, found, (by_fudge.J,), (found.J,)))
+        at_pilot = self._at_pilot(by_fudge, x, v)
+        found = self._passing(x, v, at_pilot.J)
+        return StarActions(
+            self._joined_actions(by_fudge.J, at_pilot.J, found), *self._judged(by_fudge, found)
+        )
 
     def actions_angles_frequencies(self, x: Vec3, v: Vec3) -> ActionAngles:
         """The same with angles and frequencies."""
         require_float64("TorusFinder", x, v)
         by_fudge = self.fudge.actions_angles_frequencies(x, v)
-        found = self._passing(x, v, by_fudge.J)
-        turn = (found.theta - by_fudge.theta + jnp.pi) % (2.0 * jnp.pi) - jnp.pi
-        J, theta, Omega, residual, code = self._joined(
-            by_fudge,
-            found,
-            (by_fudge.J, by_fudge.theta, by_fudge.Omega),
-            (found.J, by_fudge.theta + turn, found.torus.Omega),
-        )
-        return ActionAngles(J, theta % (2.0 * jnp.pi), Omega, residual, code)
+        at_pilot = self._at_pilot(by_fudge, x, v)
+        found = self._passing(x, v, at_pilot.J)
+        J = self._joined_actions(by_fudge.J, at_pilot.J, found)
+        turn = wrapped(found.theta - at_pilot.theta)
+        theta = _joined(by_fudge.theta, turn, found.share) % (2.0 * jnp.pi)
+        Omega = _joined(by_fudge.Omega, found.Omega - at_pilot.Omega, found.share)
+        return ActionAngles(J, theta, Omega, *self._judged(by_fudge, found))
 
     def torus_share(self, x: Vec3, v: Vec3) -> Scalar:
         """The weight of the torus in the result: 1 in the library, 0 where the fudge serves instead."""
-        return self._passing(x, v, self.fudge.actions(x, v)).share
+        return self._passing(x, v, self._of_tori.actions(x, v)).share
 
-    def _joined(self, by_fudge, found: _Passing, one, other):
-        """Of the fudge's numbers and the torus's: with residual and code."""
-        share = found.share
-        mean = jax.tree.map(lambda a, b: jnp.where(share > 0.0, a + share * (b - a), a), one, other)
-        known = by_fudge.code == Result.OK
-        accurate = (share == 1.0) & (found.torus.residual <= self.library.tol)
-        residual = jnp.where(share > 0.0, found.torus.residual, jnp.inf)
-        code = jnp.where(known, jnp.where(accurate, Result.OK, Result.INACCURATE), by_fudge.code)
-        return *mean, residual, code
+    def _joined_actions(self, J: Actions, at_pilot: Actions, found: _Passing) -> Actions:
+        moved = _joined(J, found.J - at_pilot, found.share)
+        # Where the fudge's J has moved by more than it is, in another potential than the tori's.
+        least = jnp.where(found.share > 0.0, _ROOM * jnp.minimum(J, found.J), J)
+        return jnp.concatenate([jnp.maximum(moved, least)[:2], J[2:]])
+
+    def _judged(self, by_fudge: StarActions | ActionAngles, found: _Passing):
+        """Residual and code."""
+        accurate = (found.share == 1.0) & (found.residual <= self.library.tol)
+        code = jnp.where(accurate, Result.OK, Result.INACCURATE)
+        code = jnp.where(by_fudge.code == Result.OK, code, by_fudge.code)
+        return jnp.where(found.share > 0.0, found.residual, jnp.inf), code
 
     def _passing(self, x: Vec3, v: Vec3, J: Actions) -> _Passing:
-        """From the fudge's actions, by steps of which each squares the error."""
-        share = self._share(J)
-        J = jnp.where(share > 0.0, lax.stop_gradient(J), self._somewhere())
-        J = jnp.concatenate([J[:2], jnp.where(share > 0.0, x[0] * v[1] - x[1] * v[0], J[2])[None]])
+        share = self._share(lax.stop_gradient(J))
+        start = jnp.where(share > 0.0, lax.stop_gradient(J), self._somewhere())
+        E = 0.5 * (v @ v) + self._of_tori.potential.Phi(x)
+        J_phi = jnp.where(share > 0.0, x[0] * v[1] - x[1] * v[0], start[2])
+        J = jnp.concatenate([start[:2], J_phi[None]])
         for _ in range(self.steps):
-            last = J
-            torus = self._torus(last)
-            theta, J = torus.angles_actions(x, v)
-            J = jnp.concatenate([jnp.maximum(J[:2], _ROOM * last[:2]), J[2:]])
-        moved = jnp.max(jnp.abs(J - last)[:2]) / (J[0] + J[1])
+            torus = self._torus(J)
+            theta, found = torus.angles_actions(x, v)
+            J = self._at_energy(E, torus, found, J)
         good = jnp.all(jnp.isfinite(J)) & jnp.isfinite(torus.residual)
-        return _Passing(J, theta, torus, moved, jnp.where(good, share, 0.0))
+        return _Passing(J, theta, torus.Omega, torus.residual, jnp.where(good, share, 0.0))
+
+    def _at_energy(self, E: Scalar, torus: Torus, J: Actions, last: Actions) -> Actions:
+        """J_r and J_z shifted to where the torus has energy E, by its frequencies."""
+        J = jnp.concatenate([jnp.maximum(J[:2], _ROOM * last[:2]), last[2:]])
+        rates = lax.stop_gradient(torus.Omega[:2] * J[:2])
+        lack = E - torus.E - torus.Omega[:2] @ (J - last)[:2]
+        shift = rates / (rates @ lax.stop_gradient(torus.Omega[:2])) * lack
+        return jnp.concatenate([jnp.maximum(J[:2] + shift, _ROOM * last[:2]), J[2:]])
 
     def _torus(self, J: Actions) -> Torus:
         _, cell, at = self.library.place(J)
@@ -123,6 +218,11 @@ class TorusFinder(AbstractActionFinder):
         s, r, z = jnp.exp(q[0]), q[1] ** 2, q[2] ** 2
         L = s * (1.0 - r)
         return jnp.stack([s * r, L * z, L * (1.0 - z)])
+
+
+def _joined(by_fudge, added, share: Scalar):
+    """share = 0 also where what is added is NaN."""
+    return by_fudge + jnp.where(share > 0.0, share * jnp.where(share > 0.0, added, 0.0), 0.0)
 
 
 def _packed(tori: Torus) -> Float[Array, "tori numbers"]:
