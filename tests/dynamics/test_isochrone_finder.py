@@ -204,12 +204,14 @@ def test_singular_points_and_codes():
         "up the axis": ([0.0, 0.0, 3.0], [0.0, 0.0, 40.0]),
         "unbound": ([8.0, 0.0, 1.0], [0.0, 1500.0, 0.0]),
         "not a number": ([8.0, np.nan, 1.0], [0.0, 200.0, 0.0]),
+        "infinitely far": ([-np.inf, 0.0, 1.0], [0.0, 200.0, 0.0]),
+        "infinitely fast": ([8.0, 0.0, 1.0], [0.0, np.inf, 0.0]),
     }
     x, v = (np.resize([point[i] for point in points.values()], (BATCH, 3)) for i in (0, 1))
     found = forward(POT, x, v)
-    assert list(found.code[:6]) == [0, 0, 0, 0, Result.UNBOUND, Result.NONFINITE]
+    assert list(found.code[:8]) == [0, 0, 0, 0, Result.UNBOUND, *[Result.NONFINITE] * 3]
     for part in (found.J, found.theta, found.Omega):
-        assert np.all(np.isfinite(part[:4])) and np.all(np.isnan(part[4:6]))
+        assert np.all(np.isfinite(part[:4])) and np.all(np.isnan(part[4:8]))
     assert np.all(found.J[:4, 1:] == 0.0) and found.J[1, 0] == 0.0
     # A radial orbit from the centre to the centre takes one period of theta_r.
     assert found.theta[0, 0] == pytest.approx(np.pi) and found.theta[2, 0] == 0.0

@@ -50,7 +50,7 @@ def test_tori_in_between_are_those_of_their_actions(library, actions):
     # A cell's residual is that of 18 probes: one torus of 60 has 1.23 times that, and one an E off by 1.21.
     assert (errors > 0.0).all() and (errors < 1.5 * tori.residual).all()
     np.testing.assert_array_equal(tori.J, actions)
-    anew = dynamics.fit_tori(POT, np.resize(actions, (64, 3)), tol=1.0, n_modes=(22,), progress=False)
+    anew = dynamics.fit_tori(POT, np.resize(actions, (128, 3)), tol=1.0, n_modes=(22,), progress=False)
     anew = jax.tree.map(lambda leaf: leaf[: len(actions)], anew)
     scale = jnp.sum(anew.Omega[:, :2] * anew.J[:, :2], axis=1)
     assert (jnp.abs(tori.E - anew.E) < 1.5 * tori.residual * scale).all()

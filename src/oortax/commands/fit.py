@@ -11,7 +11,7 @@ import numpy as np
 from oortax import inference, params
 from oortax.commands import report, session
 from oortax.commands.info import devices, versions
-from oortax.commands.posterior import build_posterior
+from oortax.commands.posterior import build_posterior, with_tori_at
 from oortax.commands.state import stage
 from oortax.io.config import load_config
 from oortax.io.output import open_folder, start_log, write_json
@@ -72,7 +72,7 @@ def fit(
         console.print(f"  {line}")
     console.print(f"  {len(problem.priors)} free parameters; {settings.inference.method}")
     posterior = build_posterior(problem)
-    found = infer(problem, posterior, folder, resume=resume, progress=console.is_terminal)
+    posterior, found = infer(problem, posterior, folder, resume=resume, progress=console.is_terminal)
     summary = write_results(problem, posterior, found, folder, began)
     console.print(f"  {summary['verdict']}")
     console.print(f"  report: {folder / 'report.html'}")
@@ -83,8 +83,12 @@ def fit(
 
 def infer(
     problem: Problem, posterior: inference.Posterior, folder: Path, *, resume: bool, progress: bool
-) -> Fit:
-    """Maximise, fit a Gaussian and sample, as far as the method goes; every stage is written."""
+) -> tuple[inference.Posterior, Fit]:
+    """Maximise, fit a Gaussian and sample, as far as the method goes; every stage is written.
+
+    Where actions are those of tori, these are fitted again at the maximum, and the posterior with them comes
+    back, too.
+    """
     import jax
 
     options = problem.config.inference
@@ -102,10 +106,21 @@ def infer(
         resume=resume,
     )
     log.info("maximum: ln p = %.3f after %d gradients", maximum.log_density, maximum.n_gradients)
+    moved = with_tori_at(posterior, params.replace(problem.model, maximum.values))
+    if moved is not None:
+        posterior, first = moved, maximum
+        maximum = stage(
+            folder / "maximum_of_tori.json",
+            inference.Maximum,
+            lambda: inference.maximise(moved, first.u, steps=options.steps, progress=progress),
+            resume=resume,
+        )
+        log.info("with tori fitted there: ln p = %.3f", maximum.log_density)
     if not maximum.converged:
         log.warning("the maximiser stopped early: %s", maximum.message)
     if options.method == "maximum":
-        return Fit(maximum, None, None, {path: np.array([[v]]) for path, v in maximum.values.items()})
+        alone = {path: np.array([[v]]) for path, v in maximum.values.items()}
+        return posterior, Fit(maximum, None, None, alone)
     gaussian = stage(
         folder / "laplace.json",
         inference.Laplace,
@@ -116,7 +131,7 @@ def infer(
     if options.method == "laplace":
         u = gaussian.sample(key_laplace, LAPLACE_DRAWS)
         draws = {path: np.asarray(values)[None] for path, values in posterior.constrain(u).items()}
-        return Fit(maximum, gaussian, None, draws)
+        return posterior, Fit(maximum, gaussian, None, draws)
     samples = inference.sample(
         posterior,
         gaussian,
@@ -128,7 +143,7 @@ def infer(
         resume=resume,
         progress=progress,
     )
-    return Fit(maximum, gaussian, samples, samples.values)
+    return posterior, Fit(maximum, gaussian, samples, samples.values)
 
 
 def write_results(
@@ -208,7 +223,7 @@ def _clear(folder: Path) -> None:
     for name in ("chains", "figures"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
-        "maximum.json", "laplace.json", "posterior.nc", "summary.csv", "summary.json", "best.json",
+        "maximum.json", "maximum_of_tori.json", "laplace.json", "posterior.nc", "summary.csv", "summary.json", "best.json",
         "result.json", "report.html", "run.log",
     ):  # fmt: skip
         (folder / name).unlink(missing_ok=True)

@@ -1,13 +1,15 @@
 """From a `Problem` to a posterior: the one place where the commands meet the model's likelihood."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
-from oortax import inference, model, potential
+from oortax import dynamics, inference, model, potential
 from oortax.io.problem import Problem
 
 
@@ -15,7 +17,8 @@ from oortax.io.problem import Problem
 class LogLikelihood:
     """ln L(model, data) with the choices that are compiled in; equal choices compile once.
 
-    `data` holds the catalogue and its nodes, or None for both without stars, and the measured tables.
+    `data` holds the catalogue and its nodes, or None for both without stars, the measured tables, and what
+    makes the action finder where it takes arrays (tori), else None.
     """
 
     finder: str
@@ -39,7 +42,7 @@ class LogLikelihood:
             data["catalogue"],
             data["nodes"],
             outliers=tree.outliers,
-            finder=self.finder,
+            finder=self.finder if data.get("finder") is None else data["finder"],
             settings=self.settings_for(data["catalogue"]),
         )
 
@@ -53,17 +56,36 @@ def catalogue_of(problem: Problem) -> Any:
 def build_posterior(problem: Problem) -> inference.Posterior:
     """The posterior of a problem's free parameters."""
     options = problem.config.inference
-    catalogue = nodes = None
+    catalogue = nodes = tori = None
     if problem.columns:
         catalogue = catalogue_of(problem)
         nodes = model.make_nodes(
             catalogue, problem.model.galaxy, problem.model.survey, options.nodes_per_star, seed=options.seed
         )
+        tori = pilot(problem, nodes) if options.finder in dynamics.STAR_FINDERS else None
     log_likelihood = LogLikelihood(
         options.finder, options.likelihood, tuple(sorted(options.settings.items()))
     )
-    data = {"catalogue": catalogue, "nodes": nodes, "curves": problem.constraints}
+    data = {"catalogue": catalogue, "nodes": nodes, "curves": problem.constraints, "finder": tori}
     return inference.Posterior(problem.model, problem.priors, log_likelihood, data)
+
+
+def pilot(problem: Problem, nodes: Any) -> dynamics.PilotTori:
+    """Tori in the potential where the fit starts, of all actions that the stars may have."""
+    start, options = problem.model, problem.config.inference
+    pot = potential.expand(start.galaxy.potential)
+    x, v = jax.jit(model.star_points)(pot, start.survey, nodes.stars)
+    make = dynamics.STAR_FINDERS[options.finder]
+    return make(pot, x, v, progress=sys.stderr.isatty(), **options.tori)
+
+
+def with_tori_at(posterior: inference.Posterior, tree: Any) -> inference.Posterior | None:
+    """The posterior with its tori in the potential of a model that was found; None where it has none."""
+    data: Any = posterior.data
+    if not isinstance(data, Mapping) or data.get("finder") is None:
+        return None
+    moved = data["finder"].moved_to(tree.galaxy.potential)
+    return eqx.tree_at(lambda p: p.data["finder"], posterior, moved)
 
 
 def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any) -> dict[str, Any]:
@@ -81,7 +103,7 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
         data["catalogue"],
         data["nodes"],
         paths=tuple(problem.priors),
-        finder=log_likelihood.finder,
+        finder=log_likelihood.finder if data.get("finder") is None else data["finder"],
         settings=log_likelihood.settings_for(data["catalogue"]),
     )
     return report.as_dict()
@@ -89,11 +111,17 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
 
 def predicted(problem: Problem, tree: Any, n: int, seed: int) -> dict[str, np.ndarray]:
     """n stars as the model expects the survey to observe them: columns as of the catalogue."""
-    import jax
-
     lost = float(np.mean(np.isnan(problem.columns["v_los"])))
+    # Where tori were fitted, the fudge is enough for a picture.
+    finder = dynamics.FINDERS.get(problem.config.inference.finder, dynamics.StaeckelFudge)
     mock = model.predict(
-        jax.random.key(seed), tree.galaxy, tree.survey, n, outliers=tree.outliers, missing_v_los=lost
+        jax.random.key(seed),
+        tree.galaxy,
+        tree.survey,
+        n,
+        finder=finder,
+        outliers=tree.outliers,
+        missing_v_los=lost,
     )
     return mock.columns
 

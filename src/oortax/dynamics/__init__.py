@@ -1,8 +1,11 @@
 """Orbits: circular orbits, integration, action finders (x, v) -> J and tori J -> (x, v)."""
 
+from collections.abc import Callable
+
 from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions
 from oortax.dynamics.circular import CircularOrbit, CircularOrbits, circular_orbits
 from oortax.dynamics.orbit import integrate_orbit, symplectic_step
+from oortax.dynamics.pilot import PilotTori, pilot_tori
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus import (
     Torus,
@@ -16,19 +19,26 @@ from oortax.dynamics.torus import (
     refit_torus,
     save_tori,
 )
+from oortax.dynamics.torus_finder import TorusFinder
 
 FINDERS: dict[str, type[AbstractActionFinder]] = {"StaeckelFudge": StaeckelFudge}
-"""Action finders by the name that a config's `finder` key uses."""
+"""Action finders by the name that a config's `finder` key uses: made from a potential alone."""
+
+STAR_FINDERS: dict[str, Callable[..., PilotTori]] = {"TorusFinder": pilot_tori}
+"""Those that are prepared for stars: functions of potential, x, v that make one for any potential close by."""
 
 __all__ = [
     "FINDERS",
+    "STAR_FINDERS",
     "AbstractActionFinder",
     "ActionAngles",
     "CircularOrbit",
     "CircularOrbits",
+    "PilotTori",
     "StaeckelFudge",
     "StarActions",
     "Torus",
+    "TorusFinder",
     "TorusLibrary",
     "circular_orbits",
     "fit_library",
@@ -36,6 +46,7 @@ __all__ = [
     "fit_torus",
     "integrate_orbit",
     "load_tori",
+    "pilot_tori",
     "refit_library",
     "refit_tori",
     "refit_torus",

@@ -228,7 +228,8 @@ class IsochroneFinder(AbstractActionFinder):
         # N - circular from B^2, without cancellation.
         B2 = p * p + q * q
         J_r = B2 * k * k / _nonzero((k * (q + above) + L) * (1.0 + G_M * b / (N * circular)))
-        code = jnp.where(bound, Result.OK, jnp.where(jnp.isfinite(E), Result.UNBOUND, Result.NONFINITE))
+        finite = jnp.isfinite(E + a)
+        code = jnp.where(finite, jnp.where(bound, Result.OK, Result.UNBOUND), Result.NONFINITE)
         J = jnp.where(code == Result.OK, jnp.stack([J_r, plane.J_z, plane.L_z]), jnp.nan)
         return (J, jnp.zeros_like(E), code), plane, _Orbit(k, A, root(B2), L, core), p, q
 

@@ -63,15 +63,16 @@ class Integrals(NamedTuple):
 
 
 class _Vertical(NamedTuple):
-    """Motion across the plane at fixed R: z^2 = q at the star."""
+    """Motion across the plane at fixed R; `floor` is Phi(R, 0)."""
 
     potential: AbstractPotential
     R2: Scalar
+    floor: Scalar
     E_z: Scalar
 
     def rise(self, q: Scalar) -> Scalar:
         """Phi(R, z) - Phi(R, 0) at z^2 = q."""
-        return self.potential.Phi_of_squares(self.R2, q) - self.potential.Phi_of_squares(self.R2, 0.0 * q)
+        return self.potential.Phi_of_squares(self.R2, q) - self.floor
 
     def slope(self, q: Scalar) -> Scalar:
         """Its derivative, off the plane by as much as potentials need."""
@@ -143,13 +144,13 @@ class OortLindblad(AbstractActionFinder):
         >>> finder = OortLindblad(potential.mw_potential_2014())
         >>> found = finder.integrals(jnp.array([8.0, 0.0, 0.1]), jnp.array([30.0, 210.0, 15.0]))
         >>> [round(float(part), 1) for part in found]
-        [1.0, 1.0, 1.0]
+        [563.1, 139.8, 1680.0]
         """
         require_float64("OortLindblad", x, v)
-        R2 = x[0] * x[0] + x[1] * x[1]
+        vertical = self._vertical(x, v)
         L_z = x[0] * v[1] - x[1] * v[0]
-        E = 0.5 * (v[0] * v[0] + v[1] * v[1]) + self.potential.Phi_of_squares(R2, 0.0 * R2)
-        return Integrals(E - circular_energy(self.potential, L_z, R2), self._vertical(x, v).E_z, L_z)
+        E = 0.5 * (v[0] * v[0] + v[1] * v[1]) + vertical.floor
+        return Integrals(E - circular_energy(self.potential, L_z, vertical.R2), vertical.E_z, L_z)
 
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with the residual of the turning points and a `Result` code."""
@@ -172,7 +173,9 @@ class OortLindblad(AbstractActionFinder):
         )
 
     def _vertical(self, x: Vec3, v: Vec3) -> _Vertical:
-        motion = _Vertical(self.potential, x[0] * x[0] + x[1] * x[1], 0.5 * v[2] * v[2])
+        R2 = x[0] * x[0] + x[1] * x[1]
+        floor = self.potential.Phi_of_squares(R2, 0.0 * R2)
+        motion = _Vertical(self.potential, R2, floor, 0.5 * v[2] * v[2])
         q = x[2] * x[2]
         narrow = q < _NARROW * motion.R2
         near = q * motion.slope(0.5 * q)
@@ -192,7 +195,7 @@ class OortLindblad(AbstractActionFinder):
         barrier = magnitude(L_z) + self.gamma * J_z
         lent = self.gamma * J_z * (2.0 * magnitude(L_z) + self.gamma * J_z)
         speed2 = v[0] * v[0] + v[1] * v[1] + lent / R2
-        E = 0.5 * speed2 + self.potential.Phi_of_squares(R2, 0.0 * R2)
+        E = 0.5 * speed2 + vertical.floor
         one = jnp.ones_like(R2)
         w = x[0] * v[0] + x[1] * v[1]
         motion = RadialMotion(self.potential, E, barrier, 0.5 * jnp.log(R2), w, one, 0.0 * one)
@@ -242,8 +245,8 @@ def _returning(motion: _Vertical) -> tuple[_Vertical, Int[Array, ""]]:
     escapes = motion.E_z > motion.rise(far)
     code = jnp.where(finite, jnp.where(escapes, Result.UNBOUND, Result.OK), Result.NONFINITE)
     good = code == Result.OK
-    R2, E_z = jnp.where(good, motion.R2, 1.0), jnp.where(good, motion.E_z, 0.0)
-    return motion._replace(R2=R2, E_z=E_z), code
+    R2, floor, E_z = (jnp.where(good, a, b) for a, b in zip(motion[1:], (1.0, 0.0, 0.0), strict=True))
+    return _Vertical(motion.potential, R2, floor, E_z), code
 
 
 def _top(motion: _Vertical, q_star: Scalar) -> _Top:

@@ -182,8 +182,12 @@ def launch_orbits(
     Raises ValueError for integrals out of range.
     """
     grid = [np.atleast_1d(np.asarray(part, float)) for part in (R_c, circularity, I_3)]
-    for name, part, low, high in zip(("R_c", "circularity", "I_3"), grid, (0, -1, 0), (np.inf, 1, 1), strict=True):
-        if part.ndim != 1 or not np.all((part >= low) & (part <= high) & (part != 0 if name == "R_c" else True)):
+    for name, part, low, high in zip(
+        ("R_c", "circularity", "I_3"), grid, (0, -1, 0), (np.inf, 1, 1), strict=True
+    ):
+        if part.ndim != 1 or not np.all(
+            (part >= low) & (part <= high) & (part != 0 if name == "R_c" else True)
+        ):
             raise ValueError(f"{name} = {part}: numbers between {low} and {high} are needed, in one axis")
     require_float64("launch_orbits", jnp.asarray(grid[0]))
     return _launched_all(potential, *(a.ravel() for a in np.meshgrid(*grid, indexing="ij")))

@@ -383,9 +383,11 @@ class SphericalFinder(AbstractActionFinder):
         require_float64("SphericalFinder", x, v)
         plane = orbital_plane(x, v)
         R2, z2 = x[0] * x[0] + x[1] * x[1], x[2] * x[2]
-        r2 = jnp.maximum(R2 + z2, CENTRE**2)
+        at_centre = R2 + z2 < CENTRE**2
+        R2, z2 = jnp.where(at_centre, CENTRE**2, R2), jnp.where(at_centre, 0.0, z2)
         E = 0.5 * (v @ v) + self.potential.Phi_of_squares(R2, z2)
-        sine2 = lax.stop_gradient(jnp.where(R2 + z2 > CENTRE**2, R2 / r2, 1.0))
+        r2 = R2 + z2
+        sine2 = lax.stop_gradient(R2 / r2)
         motion = RadialMotion(self.potential, E, plane.L, 0.5 * jnp.log(r2), x @ v, sine2, 1.0 - sine2)
         motion, code = bound_motion(motion)
         fixed, ends = radial_ends(motion)

@@ -24,6 +24,10 @@ from oortax.types import Actions, Angles, Frequencies, Scalar, Vec3
 _ROOM = 0.1
 # Width of the zone, in shares of the library's range of q, over which the fudge takes over.
 _BLEND = 0.02
+# Any point off the axis.
+
+
+_POINT = np.array([[8.0, 0.0, 0.1], [10.0, 200.0, 10.0]])
 
 
 class _Passing(NamedTuple):
@@ -174,8 +178,13 @@ class TorusFinder(AbstractActionFinder):
         return jnp.where(found.share > 0.0, found.residual, jnp.inf), code
 
     def _passing(self, x: Vec3, v: Vec3, J: Actions) -> _Passing:
-        share = self._share(lax.stop_gradient(J))
+        share = self._share(J)
         start = jnp.where(share > 0.0, lax.stop_gradient(J), self._somewhere())
+        # A point of no torus, as on the axis, is not asked about: its derivatives would be NaN.
+        x, v = (
+            jnp.where(share > 0.0, x, jnp.asarray(_POINT[0])),
+            jnp.where(share > 0.0, v, jnp.asarray(_POINT[1])),
+        )
         E = 0.5 * (v @ v) + self._of_tori.potential.Phi(x)
         J_phi = jnp.where(share > 0.0, x[0] * v[1] - x[1] * v[0], start[2])
         J = jnp.concatenate([start[:2], J_phi[None]])

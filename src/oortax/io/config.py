@@ -73,7 +73,9 @@ class Inference:
     Attributes
     ----------
     method : "maximum", "laplace" (maximum and covariance) or "nuts" (both, then Hamiltonian Monte Carlo)
-    finder : kind of action finder, used for stars and normalisation alike
+    finder : kind of action finder, used for stars and normalisation alike; "TorusFinder" fits a library of
+        tori where the fit starts, and again at its maximum
+    tori : options of `dynamics.pilot_tori` for it, such as {max_tori = 2000, tol = 1e-3}
     likelihood : "conditional" (given the number of stars) or "poisson"
     seed : of every random draw
     chains, warmup, samples, target_accept, max_tree_depth : of NUTS
@@ -96,6 +98,7 @@ class Inference:
     nodes_per_star: int = 3
     steps: int = 300
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tori: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,7 +323,10 @@ def _parse_constraints(table: Mapping[str, Any]) -> dict[str, ConstraintConfig]:
 
 def _check_inference(inference: Inference) -> Inference:
     """Raise ValueError for a choice or a size that makes no sense."""
-    choices = {"method": METHODS, "likelihood": ("conditional", "poisson")}
+    from oortax.dynamics import FINDERS, STAR_FINDERS
+
+    finders = (*FINDERS, *STAR_FINDERS)
+    choices = {"method": METHODS, "likelihood": ("conditional", "poisson"), "finder": finders}
     for name, known in choices.items():
         chosen = getattr(inference, name)
         if chosen not in known:

@@ -32,6 +32,7 @@ from oortax.model.likelihood import (
     log_likelihood,
     log_normalisation,
     per_star,
+    star_points,
 )
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes, make_nodes
 from oortax.model.predict import Mock, MockReport, predict
@@ -78,5 +79,6 @@ __all__ = [
     "parallax_nodes",
     "per_star",
     "predict",
+    "star_points",
     "surface_density",
 ]

@@ -4,6 +4,7 @@ import dataclasses
 from functools import partial
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,14 +78,15 @@ def diagnose(
     start = {path: jnp.asarray(params.get(model, path)) for path in paths}
     N = len(catalogue)
 
-    def given(rule, catalogue, nodes, model, values) -> PerStar:
+    @eqx.filter_jit
+    def given(rule, finder, catalogue, nodes, model, values) -> PerStar:
         at = params.replace(model, values)
         return per_star(
             at.galaxy, at.survey, catalogue, nodes, outliers=at.outliers, finder=finder, settings=rule
         )
 
-    coarse = partial(jax.jit(given, static_argnums=0), settings, catalogue, nodes, model)
-    fine = partial(jax.jit(given, static_argnums=0), finer, one, alone, model)
+    coarse = partial(given, settings, finder, catalogue, nodes, model)
+    fine = partial(given, finer, finder, one, alone, model)
     stars, log_A = coarse(start), fine(start).log_A
 
     def error_score(path: str) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from oortax.df import AbstractDF
-from oortax.dynamics import FINDERS, AbstractActionFinder, circular_orbits
+from oortax.dynamics import FINDERS, STAR_FINDERS, AbstractActionFinder, circular_orbits
 from oortax.model.catalogue import Catalogue
 from oortax.model.density import DensityGrid, density_grid, velocity_nodes
 from oortax.model.galaxy import Galaxy, Outliers
@@ -93,6 +93,8 @@ FinderLike = str | Callable[[Any], AbstractActionFinder]
 def _finder(finder: FinderLike) -> Callable[[Any], AbstractActionFinder]:
     if not isinstance(finder, str):
         return finder
+    if finder in STAR_FINDERS:
+        raise ValueError(f"{finder} is prepared for stars: give finder=dynamics.pilot_tori(potential, x, v)")
     if finder not in FINDERS:
         raise ValueError(f"finder = {finder!r} is not one of {', '.join(FINDERS)}")
     factory: Any = FINDERS[finder]
@@ -111,11 +113,7 @@ def derive(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, set
     dfs = tuple(galaxy.components[name].df.bind(orbits) for name in galaxy.names)
     shape = {"n_R": settings.n_R, "n_z": settings.n_z}
     fields = tuple(velocity_nodes(f, potential, nodes.box, refine=settings.refine, **shape) for f in dfs)
-    v_c0 = circular_velocity(potential, survey.sun.R0)
-    stars = nodes.stars
-    x, v = jax.vmap(partial(phase_space, survey.sun, v_c0))(
-        stars.l, stars.b, stars.s, stars.mu_l, stars.mu_b, stars.v_los
-    )
+    x, v = star_points(potential, survey, nodes.stars)
     places = jnp.concatenate([field.x.reshape(-1, 3) for field in fields] + [x])
     speeds = jnp.concatenate([field.v.reshape(-1, 3) for field in fields] + [v])
     places, speeds = jax.lax.optimization_barrier((places, speeds))
@@ -127,6 +125,14 @@ def derive(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, set
     grid = density_grid(dfs, fields, actions, nodes.box, **shape)
     log_masses = jnp.log(jnp.stack([f.mass() for f in dfs]))
     return Derived(dfs, galaxy.log_weights() - log_masses, grid, x, v, parts[-1])
+
+
+def star_points(potential, survey: Survey, stars: StarNodes):
+    """Galactocentric positions (kpc) and velocities (km/s) of star nodes, (n, 3) each."""
+    v_c0 = circular_velocity(potential, survey.sun.R0)
+    return jax.vmap(partial(phase_space, survey.sun, v_c0))(
+        stars.l, stars.b, stars.s, stars.mu_l, stars.mu_b, stars.v_los
+    )
 
 
 def log_normalisation(
@@ -233,8 +239,8 @@ def log_likelihood(
     nodes : Nodes
         From `make_nodes` with the same catalogue and survey; constants of the fit.
     finder : str or callable
-        Name in `dynamics.FINDERS`, or a function potential -> action finder; the same for the stars and for
-        the normalisation.
+        Name in `dynamics.FINDERS`, or a function potential -> action finder, such as `dynamics.pilot_tori`
+        makes; the same for the stars and for the normalisation.
     log_number : scalar
         For the Poisson form: ln of the number of stars of all components in the whole Galaxy.
 

@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from oortax.dynamics.torus.tori import fit_tori, refit_tori
+from oortax.dynamics.torus.tori import CHUNK, fit_tori, refit_tori
 from oortax.dynamics.torus.torus import Torus, residual
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
@@ -298,7 +298,9 @@ class _Grid:
                 new.append(q[place])
             nodes[place] = self.places[key]
         if new:
-            tori = jax.tree.map(np.asarray, self.fit(jnp.asarray(from_grid(np.array(new)))))
+            # Filled up to whole chunks: each length would be compiled anew.
+            filled = np.resize(from_grid(np.array(new)), (-(-len(new) // CHUNK) * CHUNK, 3))
+            tori = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(new)], self.fit(jnp.asarray(filled)))
             together = (self.tori, tori) if self.tori is not None else (tori,)
             self.tori = jax.tree.map(lambda *leaves: np.concatenate(leaves), *together)
         self.lower, self.upper = np.concatenate([self.lower, lower]), np.concatenate([self.upper, upper])

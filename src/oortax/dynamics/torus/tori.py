@@ -18,7 +18,7 @@ from oortax.results import Result
 
 # Tori that one call to the compiled program fits (at first, and with more terms), and those it holds in the
 # cache at a time.
-_CHUNK, _FEW, _BATCH = 128, 32, {"cpu": 16, "gpu": 16_384}
+CHUNK, _FEW, _BATCH = 128, 32, {"cpu": 16, "gpu": 16_384}
 
 
 def fit_tori(
@@ -69,7 +69,7 @@ def fit_tori(
     if batch_size is None:
         most = _BATCH.get(jax.default_backend(), _BATCH["cpu"])
         batch_size = min(most, _chunk(len(actions), _BATCH["cpu"], most))
-    chunk, few = (_chunk(len(actions), batch_size, most) for most in (_CHUNK, _FEW))
+    chunk, few = (_chunk(len(actions), batch_size, most) for most in (CHUNK, _FEW))
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,0 +1,110 @@
+"""Tori for a fit: the library of a pilot potential, around the stars that are fitted."""
+
+from typing import final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from oortax.dynamics.base import require_float64
+from oortax.dynamics.staeckel import StaeckelFudge
+from oortax.dynamics.torus.library import TorusLibrary, fit_library, refit_library, to_grid
+from oortax.dynamics.torus_finder import TorusFinder
+from oortax.potential.base import AbstractPotential
+from oortax.potential.from_density import expand
+
+# What the range of a library leaves out of the stars on either side, and what it adds in ln(total) and in
+# shares.
+_TAIL, _MARGIN_TOTAL, _MARGIN = 5e-4, 0.15, 0.04
+# Beyond these shares orbits pass the axis or the centre.
+_MOST_RADIAL, _MOST_VERTICAL = 0.85, 0.9
+
+
+@final
+class PilotTori(eqx.Module):
+    """Makes a `TorusFinder` for any potential close to that of the library (build with `pilot_tori`).
+
+    Give it to `oortax.model.log_likelihood` as `finder`, as an argument of what is jitted: it is a tree of
+    arrays, of the same shapes after `moved_to`.
+
+    Attributes
+    ----------
+    potential : that of the tori
+    library : its tori
+    """
+
+    potential: AbstractPotential
+    library: TorusLibrary
+
+    def __call__(self, potential: AbstractPotential) -> TorusFinder:
+        """The finder in a potential; actions move from the pilot's as the fudge's do."""
+        return TorusFinder(potential, self.library, pilot=self.potential)
+
+    def moved_to(self, potential: AbstractPotential, steps: int = 3) -> "PilotTori":
+        """The same tori in another potential (`refit_library`), such as that of a first maximum."""
+        potential = expand(potential)
+        return PilotTori(potential, _refitted(potential, self.library, steps))
+
+
+@eqx.filter_jit
+def _refitted(potential, library: TorusLibrary, steps: int) -> TorusLibrary:
+    return refit_library(potential, library, steps=steps)
+
+
+def pilot_tori(
+    potential: AbstractPotential,
+    x: Float[Array, "n 3"],
+    v: Float[Array, "n 3"],
+    *,
+    tol: float = 3e-4,
+    n_modes: int = 22,
+    max_tori: int = 4000,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> PilotTori:
+    """The tori among which stars move, as a finder for fits in potentials close by.
+
+    Parameters
+    ----------
+    potential : the pilot: where the fit starts
+    x, v : (n, 3), kpc and km/s: the stars, or nodes of their errors
+    tol, n_modes, max_tori, batch_size, progress : as for `fit_library`
+
+    The library's range of ln(J_r + J_z + |J_phi|) and of the shares is that of all but 0.1 % of the stars, by
+    the fudge, with some margin, and down to circular and planar orbits; beyond, the fudge serves. Raises
+    ValueError for stars of the wrong shape or if none is bound.
+
+    >>> tori = pilot_tori(pot, x, v)  # doctest: +SKIP
+    >>> value = model.log_likelihood(galaxy, survey, catalogue, nodes, finder=tori)  # doctest: +SKIP
+    """
+    x, v = jnp.asarray(x), jnp.asarray(v)
+    if x.ndim != 2 or x.shape != v.shape or x.shape[1] != 3:
+        raise ValueError(f"x, v have shapes {x.shape}, {v.shape}: (n, 3) each is needed")
+    require_float64("pilot_tori", x, v)
+    potential = expand(potential)
+    q = np.asarray(_grid_places(potential, x, v))
+    q = q[np.all(np.isfinite(q), axis=1)]
+    if len(q) == 0:
+        raise ValueError("no star is bound in this potential: give one in which the stars are orbits")
+    low, high = np.quantile(q, [_TAIL, 1.0 - _TAIL], axis=0)
+    share = np.minimum((high[1:] + _MARGIN) ** 2, (_MOST_RADIAL, _MOST_VERTICAL))
+    library = fit_library(
+        potential,
+        total=(float(np.exp(low[0] - _MARGIN_TOTAL)), float(np.exp(high[0] + _MARGIN_TOTAL))),
+        radial=(0.0, float(share[0])),
+        vertical=(0.0, float(share[1])),
+        tol=tol,
+        n_modes=n_modes,
+        max_tori=max_tori,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return PilotTori(potential, library)
+
+
+@eqx.filter_jit
+def _grid_places(potential, x, v) -> Float[Array, "n 3"]:
+    fudge = StaeckelFudge(potential)
+    return lax.map(lambda star: to_grid(fudge.actions(*star)), (x, v), batch_size=2048)

@@ -1,0 +1,243 @@
+"""Actions by a library of tori: conserved, canonical, differentiable, and the fudge's beyond the library."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oortax import dynamics, params, potential
+from oortax.dynamics.torus.library import from_grid
+from oortax.results import Result
+
+POT = potential.MiyamotoNagai(M=1e11, a=3.0, b=0.5)
+RANGE = {"total": (700.0, 1000.0), "radial": (0.0, 0.15), "vertical": (0.0, 0.15)}
+# Sixteen orbits, 16 points each: one shape for all that is compiled.
+ORBITS, POINTS = 16, 16
+
+
+@pytest.fixture(scope="module")
+def library():
+    return dynamics.fit_library(POT, **RANGE, tol=2e-4, max_tori=700, batch_size=16, progress=False)
+
+
+@eqx.filter_jit
+def _found(pot, library, x, v, pilot=None, refit=0):
+    finder = dynamics.TorusFinder(pot, library, pilot=pilot, refit=refit)
+    each = jax.vmap(finder.actions_angles_frequencies)(x, v)
+    return each, jax.vmap(finder.torus_share)(x, v), jax.vmap(finder.fudge.actions_angles_frequencies)(x, v)
+
+
+@pytest.fixture(scope="module")
+def orbits(library):
+    """Times, and points of orbits that start on fitted tori all over the range, half of them retrograde."""
+    rng = np.random.default_rng(1)
+    q = np.asarray(
+        library.lower[0] + rng.uniform(0.05, 0.95, (ORBITS, 3)) * (library.upper[0] - library.lower[0])
+    )
+    J = from_grid(q)
+    J[::2, 2] *= -1.0
+    # As many as the library fits at a time: the same program.
+    many = np.resize(J, (128, 3))
+    tori = dynamics.fit_tori(POT, many, tol=1.0, n_modes=(22,), batch_size=16, progress=False)
+    tori = jax.tree.map(lambda leaf: leaf[:ORBITS], tori)
+    theta = jnp.asarray(rng.uniform(0.0, 2.0 * np.pi, (ORBITS, 3)))
+    x, v = jax.jit(jax.vmap(dynamics.Torus.phase_point))(tori, theta)
+    times = 20.0 / tori.Omega[:, :1] * jnp.linspace(0.0, 1.0, POINTS)
+    along = jax.jit(jax.vmap(lambda x, v, t: dynamics.integrate_orbit(POT, x, v, t, steps=60)))
+    return J, theta, times, *along(x, v, times)
+
+
+@pytest.fixture(scope="module")
+def found(library, orbits):
+    _, _, _, x, v = orbits
+    shaped = lambda leaf: np.asarray(leaf).reshape(ORBITS, POINTS, *leaf.shape[1:])  # noqa: E731
+    return jax.tree.map(shaped, _found(POT, library, x.reshape(-1, 3), v.reshape(-1, 3)))
+
+
+def scatter(J):
+    """Standard deviation of J_r and J_z along orbits, over their sum: the root of the sum of squares."""
+    size = np.mean(J[..., 0] + J[..., 1], axis=1)
+    return np.hypot(*np.std(J[..., :2], axis=1).T) / size
+
+
+def test_actions_are_conserved_and_those_of_the_tori(orbits, found):
+    J = orbits[0]
+    by_tori, share, by_fudge = found
+    inside = (share == 1.0).all(axis=1)
+    assert inside.sum() > ORBITS // 2 and (by_tori.residual[share > 0.0] > 0.0).all()
+    assert np.isin(by_tori.code, (Result.OK, Result.INACCURATE)).all()
+    assert (by_tori.code == np.where(by_tori.residual <= 2e-4, Result.OK, Result.INACCURATE))[inside].all()
+    ours, theirs = scatter(by_tori.J)[inside], scatter(by_fudge.J)[inside]
+    # Fits of 22 terms and an interpolation good to 2e-4 of energies.
+    assert np.median(ours) < 1.5e-4 and np.median(ours) < 0.1 * np.median(theirs), (ours, theirs)
+    wrong = np.abs(by_tori.J.mean(axis=1) - J)[inside, :2] / (J[:, 0] + J[:, 1])[inside, None]
+    assert wrong.max() < 2e-3 and np.median(wrong) < 1e-4, wrong
+    np.testing.assert_allclose(by_tori.J[..., 2], np.broadcast_to(J[:, None, 2], (ORBITS, POINTS)), rtol=1e-9)
+
+
+def test_angles_rise_with_time(orbits, found):
+    _, theta, times, _, _ = orbits
+    by_tori, share, by_fudge = found
+    inside = (share == 1.0).all(axis=1)
+
+    def off(of):
+        expected = theta[:, None] + of.Omega.mean(axis=1)[:, None] * np.asarray(times)[..., None]
+        away = (of.theta - expected + np.pi) % (2.0 * np.pi) - np.pi
+        return np.abs(away)[inside].max(axis=(1, 2))
+
+    # Over 20 radians of theta_r, of tori with 22 terms: frequencies to 1e-3.
+    assert np.median(off(by_tori)) < 3e-2 and np.median(off(by_tori)) < 0.2 * np.median(off(by_fudge))
+    assert (by_tori.theta >= 0.0).all() and (by_tori.theta < 2.0 * np.pi).all()
+
+
+@eqx.filter_jit
+def _jacobian(pot, library, w):
+    """d(theta, J)/d(a, x, v), (n, 6, 7), and the fudge's dJ/da, of ORBITS points w = (x, v)."""
+
+    def map_of(a, w):
+        finder = dynamics.TorusFinder(params.replace(pot, {"a": a}), library)
+        at = finder.actions_angles_frequencies(w[:3], w[3:])
+        return jnp.concatenate([at.theta, at.J]), finder.fudge.actions(w[:3], w[3:])
+
+    def each(w):
+        slopes, by_fudge = jax.jacfwd(lambda aw: map_of(aw[0], aw[1:]))(jnp.concatenate([pot.a[None], w]))
+        return slopes, by_fudge[:, 0]
+
+    return jax.vmap(each)(w)
+
+
+@pytest.fixture(scope="module")
+def slopes(library, orbits):
+    _, _, _, x, v = orbits
+    return jax.tree.map(np.asarray, _jacobian(POT, library, jnp.concatenate([x[:, 3], v[:, 3]], axis=1)))
+
+
+def test_canonical_brackets(found, slopes):
+    """{theta_i, J_j} = delta_ij and {J_i, J_j} = 0, by derivatives in x and v."""
+    rows = np.flatnonzero((found[1] == 1.0).all(axis=1))
+    by_w = slopes[0][rows, :, 1:]
+    unit = np.block([[np.zeros((3, 3)), np.eye(3)], [-np.eye(3), np.zeros((3, 3))]])
+    wrong = np.abs(by_w @ unit @ np.swapaxes(by_w, 1, 2) - unit)
+    # Angles of 22 terms are good to some 1e-2 where J_r or J_z is small.
+    assert len(rows) > 7 and np.median(wrong[:, :3, 3:]) < 1e-3 and wrong[:, :3, 3:].max() < 0.15
+    # In kpc km/s, of actions that add to 850.
+    assert wrong[:, 3:, 3:].max() < 0.2
+
+
+def test_derivatives_in_position_velocity_and_potential(library, orbits, found, slopes):
+    _, _, _, x, v = orbits
+    x, v = x[:, 3], v[:, 3]
+    by_a, by_w, fudge_by_a = slopes[0][:, 3:, 0], slopes[0][:, 3:, 1:], slopes[1]
+    np.testing.assert_allclose(by_a, fudge_by_a, rtol=1e-9, atol=1e-9)
+    assert np.abs(by_a).max() > 1.0
+    step = np.eye(6) * np.repeat([1e-4, 3e-3], 3)[:, None]
+    w = np.concatenate([x, v], axis=1)
+    # Both signs of six steps for all orbits, filled up to the shape that is compiled.
+    moved = np.resize(w + np.concatenate([step, -step])[:, None], (ORBITS * POINTS, 6))
+    J = np.asarray(_found(POT, library, moved[:, :3], moved[:, 3:])[0].J)[: 12 * ORBITS].reshape(
+        2, 6, ORBITS, 3
+    )
+    differences = (J[0] - J[1]) / (2.0 * np.diag(step))[:, None, None]
+    wrong = np.abs(np.moveaxis(differences, 0, 2) - by_w)[:, :2] / np.abs(by_w[:, :2]).max(
+        axis=1, keepdims=True
+    )
+    inside = found[1][:, 3] == 1.0
+    # What is frozen in the shift to the star's energy: the product of two errors.
+    assert np.median(wrong[inside]) < 1e-4 and wrong[inside].max() < 1e-2, wrong[inside].max(axis=(1, 2))
+
+
+def test_beyond_the_library_the_fudge_serves(library, orbits):
+    _, _, _, x, v = orbits
+    # The same orbits further out: actions grow with the square root of the radius in ln total.
+    scale = jnp.linspace(0.6, 1.8, POINTS)[:, None]
+    x, v = (scale * x[1]).repeat(ORBITS, axis=0), v[1].repeat(ORBITS, axis=0)
+    by_tori, share, by_fudge = jax.tree.map(np.asarray, _found(POT, library, x, v))
+    outside = share == 0.0
+    assert 20 < outside.sum() < len(share) - 20
+    np.testing.assert_array_equal(by_tori.J[outside], by_fudge.J[outside])
+    np.testing.assert_allclose(by_tori.Omega[outside], by_fudge.Omega[outside])
+    assert np.isinf(by_tori.residual[outside]).all()
+    assert (by_tori.code[outside & (by_fudge.code == Result.OK)] == Result.INACCURATE).all()
+
+
+def test_singular_and_bad_points(library):
+    v_c = float(potential.circular_velocity(POT, 4.0))
+    points = {
+        "circular": ([4.0, 0.0, 0.0], [0.0, v_c, 0.0]),
+        "planar": ([4.0, 0.0, 0.0], [30.0, v_c, 0.0]),
+        "shell": ([4.0, 0.0, 0.0], [0.0, v_c, 40.0]),
+        "axis": ([0.0, 0.0, 3.0], [20.0, 30.0, 40.0]),
+        "at rest": ([5.0, 3.0, 2.0], [0.0, 0.0, 0.0]),
+        "unbound": ([8.0, 0.0, 1.0], [0.0, 1500.0, 0.0]),
+        "not a number": ([8.0, np.nan, 1.0], [0.0, 200.0, 0.0]),
+    }
+    rows = np.arange(ORBITS * POINTS) % len(points)
+    x, v = (jnp.asarray(np.array([point[i] for point in points.values()], dtype=float)[rows]) for i in (0, 1))
+    by_tori, share, by_fudge = jax.tree.map(
+        lambda a: np.asarray(a)[: len(points)], _found(POT, library, x, v)
+    )
+    names = list(points)
+    assert (share[: names.index("axis")] == 1.0).all()
+    for name, J, known, code in zip(names, by_tori.J, by_fudge.J, by_tori.code, strict=True):
+        if name in ("unbound", "not a number"):
+            assert np.isnan(J).all() and code not in (Result.OK, Result.INACCURATE)
+        else:
+            # Shells and planar orbits: to the 1e-4 of J_r + J_z that fits leave there.
+            assert np.isfinite(J).all() and np.all(np.abs(J - known) < 2e-2 * np.sum(known[:2]) + 0.05), (
+                name,
+                J,
+            )
+
+    w = np.resize(np.concatenate([x, v], axis=1)[: len(points) - 1], (ORBITS, 6))
+    assert all(np.isfinite(slope).all() for slope in _finite_part(_jacobian(POT, library, jnp.asarray(w))))
+
+
+def _finite_part(slopes):
+    """Derivatives where there are actions at all: J and by a; angles have none at circular and planar orbits."""
+    return slopes[0][: ORBITS // 6 * 6].reshape(-1, 6, 6, 7)[:, :5, 3:], slopes[1].reshape(-1)[:5]
+
+
+@eqx.filter_jit
+def _by_pilot(tori, pot, x, v):
+    return jax.vmap(tori(pot).actions)(x, v)
+
+
+def test_in_a_potential_that_has_moved(library, orbits, found):
+    """From the pilot as the fudge moves: the error of this is far below the fudge's."""
+    _, _, _, x, v = orbits
+    x, v = x.reshape(-1, 3), v.reshape(-1, 3)
+    moved, tori = params.replace(POT, {"a": 3.05}), dynamics.PilotTori(POT, library)
+    there = tori.moved_to(moved)
+    exact, share, by_fudge = jax.tree.map(np.asarray, _found(moved, there.library, x, v))
+    by_pilot, started = np.asarray(_by_pilot(tori, moved, x, v)), found[0].J.reshape(-1, 3)
+    inside = (share == 1.0) & (found[1].ravel() == 1.0)
+    size = (exact.J[:, 0] + exact.J[:, 1])[inside, None]
+    moved_by, pilot_off, fudge_off = (
+        np.median(np.abs(J - exact.J)[inside, :2] / size) for J in (started, by_pilot, by_fudge.J)
+    )
+    assert moved_by > 2e-3, "the potential has moved"
+    assert pilot_off < 0.1 * fudge_off and pilot_off < 2e-4, (moved_by, pilot_off, fudge_off)
+    assert (by_pilot[:, :2] >= 0.0).all()
+
+
+def test_pilot_tori_cover_the_stars(library, orbits):
+    _, _, _, x, v = orbits
+    x, v = x.reshape(-1, 3), v.reshape(-1, 3)
+    tori = dynamics.pilot_tori(POT, x, v, max_tori=64, batch_size=16, progress=False)
+    share = jax.jit(jax.vmap(tori(POT).torus_share))(x, v)
+    assert (np.asarray(share) == 1.0).mean() > 0.98
+    with pytest.raises(ValueError, match=r"\(n, 3\)"):
+        dynamics.pilot_tori(POT, x[0], v[0])
+    with pytest.raises(ValueError, match="no star is bound"):
+        dynamics.pilot_tori(POT, x, 100.0 * v)
+
+
+def test_impossible_options_are_refused(library):
+    with pytest.raises(ValueError, match="steps"):
+        dynamics.TorusFinder(POT, library, steps=0)
+    with pytest.raises(ValueError, match="refit"):
+        dynamics.TorusFinder(POT, library, pilot=POT, refit=1)
+    with pytest.raises(ValueError, match="enable_x64"):
+        x = jnp.array([8.0, 0.0, 0.0], dtype=jnp.float32)
+        dynamics.TorusFinder(POT, library).actions(x, x)
