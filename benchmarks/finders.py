@@ -67,7 +67,11 @@ def scatter(J: np.ndarray) -> tuple[float, float, float]:
         return np.nan, np.nan, missing
     size = np.mean(J[good, :, 0] + J[good, :, 1], axis=1)
     both = np.hypot(*np.std(J[good][..., :2], axis=1).T) / size
-    return float(np.median(both)), float(np.median(np.std(J[good, :, 0] + J[good, :, 1], axis=1) / size)), missing
+    return (
+        float(np.median(both)),
+        float(np.median(np.std(J[good, :, 0] + J[good, :, 1], axis=1) / size)),
+        missing,
+    )
 
 
 def row(name: str, makers: dict[str, Any], pot, paths, timed: str, angles: bool = True) -> dict[str, Any]:
@@ -102,9 +106,7 @@ def all_paths(pot) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         start = actions.family(name, pot, ORBITS)
         found[name] = actions.orbits(pot, *start, outputs=OUTPUTS)
     for name, (x, v, *_) in four_orbits.ORBITS.items():
-        found[f"orbit {name}"] = actions.orbits(
-            pot, np.array([x], float), np.array([v], float), outputs=240
-        )
+        found[f"orbit {name}"] = actions.orbits(pot, np.array([x], float), np.array([v], float), outputs=240)
     return found
 
 

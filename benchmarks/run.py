@@ -1,7 +1,8 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, tori, four_orbits, reference, library, transformations, likelihood, recovery;
-gpu, which needs one; and mocks, which needs the catalogues (see there). Those not run are kept as they are.
+Benchmarks: potentials, actions, finders, tori, four_orbits, reference, library, transformations, likelihood,
+recovery; gpu, which needs one; and mocks, which needs the catalogues (see there). Those not run are kept as
+they are.
 """
 
 import platform
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import actions
+import finders
 import four_orbits
 import gpu
 import library
@@ -27,6 +29,7 @@ HERE = Path(__file__).parent
 BENCHMARKS = {
     "potentials": potentials,
     "actions": actions,
+    "finders": finders,
     "tori": tori,
     "gpu": gpu,
     "four_orbits": four_orbits,

@@ -27,6 +27,7 @@ _TOGETHER = (
     "dynamics/test_library.py",
     "dynamics/test_tori.py",
     "dynamics/test_torus.py",
+    "dynamics/test_torus_finder.py",
     "test_torus_plots.py",
 )
 

@@ -3,14 +3,16 @@
 import json
 import shutil
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oortax import cli, data, inference, io, potential
+from oortax import cli, data, dynamics, inference, io, params, potential
 from oortax.commands import check as check_module
 from oortax.commands import fit as fit_module
+from oortax.commands import posterior as commands_posterior
 from oortax.commands import report as report_module
 
 
@@ -165,3 +167,54 @@ def test_check_finds_a_wrong_gradient(config, capsys, monkeypatch):
     )
     code, _, err = run(capsys, "check", config)
     assert code == 2 and "potential.disc.M differs from a finite difference" in err
+
+
+class Prepared(eqx.Module):
+    """Stands for `PilotTori`, which takes a minute to make: remembers where it was made and moved to."""
+
+    potential: object
+    stars: int
+    moves: int
+
+    def __call__(self, pot):
+        return dynamics.StaeckelFudge(pot)
+
+    def moved_to(self, pot):
+        return Prepared(pot, self.stars, self.moves + 1)
+
+
+def test_a_finder_that_is_prepared_for_the_stars(config, monkeypatch):
+    """Made of the start's potential and the stars' nodes, moved to the maximum, handed on as data."""
+    options = {}
+
+    def prepare(pot, x, v, **given):
+        options.update(given)
+        return Prepared(pot, len(x), 0)
+
+    monkeypatch.setitem(dynamics.STAR_FINDERS, "TorusFinder", prepare)
+    text = config.read_text().replace(
+        "[inference]", '[inference]\nfinder = "TorusFinder"\ntori = {max_tori = 64}'
+    )
+    config.write_text(text)
+    problem = io.build(io.load_config(config))
+    posterior = commands_posterior.build_posterior(problem)
+    finder = posterior.data["finder"]
+    assert finder.stars == posterior.data["nodes"].n_star_nodes and options["max_tori"] == 64
+    moved_to = params.replace(problem.model, {"potential.disc.M": 7e10})
+    moved = commands_posterior.with_tori_at(posterior, moved_to)
+    assert moved.data["finder"].moves == 1 and moved.data["finder"].potential["disc"].M == 7e10
+    assert moved.names == posterior.names
+    seen = {}
+    monkeypatch.setattr(
+        commands_posterior.model, "log_likelihood", lambda *_, **given: seen.update(given) or 0.0
+    )
+    moved.log_likelihood(problem.model, moved.data)
+    assert seen["finder"] is moved.data["finder"]
+    plain = dict(moved.data) | {"finder": None}
+    assert commands_posterior.with_tori_at(eqx.tree_at(lambda p: p.data, posterior, plain), moved_to) is None
+
+
+def test_an_unknown_finder_is_named(config, capsys):
+    config.write_text(config.read_text().replace("[inference]", '[inference]\nfinder = "TorusFinders"'))
+    code, _, err = run(capsys, "check", config)
+    assert code == 2 and "did you mean" in err and "TorusFinder" in err

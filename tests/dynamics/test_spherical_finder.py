@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from oortax import params, potential
 from oortax.dynamics.isochrone import IsochroneFinder
-from oortax.dynamics.orbit import adaptive_orbit
+from oortax.dynamics.orbit import integrate_orbit
 from oortax.dynamics.spherical import SphericalFinder
 from oortax.results import Result
 
@@ -47,6 +47,12 @@ def slopes(pot, x, v):
         return SphericalFinder(pot).actions(x, v) @ WEIGHTS
 
     return jax.vmap(jax.grad(weighed, argnums=(0, 1, 2)), (None, 0, 0))(pot, x, v)
+
+
+@jax.jit
+def orbit(pot, x, v, times):
+    """Some 3000 steps in a radial period."""
+    return integrate_orbit(pot, x, v, times, 60)
 
 
 def filled(*points):
@@ -96,13 +102,12 @@ def test_along_an_orbit(name):
     pot = only(name)
     x, v = jnp.array([8.0, 0.5, 1.0]), jnp.array([60.0, -70.0, 60.0])
     times = jnp.linspace(0.0, 1.0, BATCH)
-    xs, vs, reached = jax.jit(adaptive_orbit)(pot, x, v, times)
-    assert reached
+    xs, vs = orbit(pot, x, v, times)
     r = np.linalg.norm(xs, axis=1)
     assert np.max(r) > 2.0 * np.min(r)
     star = found(pot, xs, vs)
     assert np.all(star.code == Result.OK) and star.J[0, 2] < 0.0
-    # The integrator's own error, 1e-9 of E and so in the frequencies, grows with the phase.
+    # The integrator's own error, in phase too.
     assert np.max(np.abs(star.J - star.J[0])) < 1e-8 * np.sum(np.abs(star.J[0]))
     assert float(star.Omega[0, 0] * times[-1]) > 4.0 * np.pi
     assert np.max(apart(star.theta, star.theta[0] + star.Omega[0] * times[:, None])) < 1e-6
@@ -216,7 +221,7 @@ def test_singular_points():
     assert at["circular"].J[1] == at["planar"].J[1] == 0.0
     for name in ("radial", "at rest", "up the axis", "through the centre"):
         J = at[name].J
-        assert J[0] > 10.0 and np.all(np.abs(J[1:]) < 1e-9 * J[0]), name
+        assert J[0] > 1.0 and np.all(np.abs(J[1:]) < 1e-9 * J[0]), name
     assert np.all(np.abs(at["at rest at the centre"].J) < 1e-9)
     # At rest a star is at apocentre.
     assert at["at rest"].theta[0] == pytest.approx(np.pi, abs=1e-6)
@@ -248,4 +253,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match="n >= 8"):
         SphericalFinder(ALL, n=4)
     with pytest.raises(ValueError, match="enable_x64"):
-        SphericalFinder(ALL).actions(jnp.ones(3, jnp.float32), jnp.ones(3, jnp.float32))
+        found(ALL, jnp.ones((2, 3), jnp.float32), jnp.ones((2, 3), jnp.float32))

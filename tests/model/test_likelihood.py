@@ -169,6 +169,8 @@ def test_bad_input(problem, truth):
     catalogue, nodes = problem
     with pytest.raises(ValueError, match="finder = 'Torus' is not one of"):
         model.log_likelihood(truth.galaxy, truth.survey, catalogue, nodes, finder="Torus")
+    with pytest.raises(ValueError, match="pilot_tori"):
+        model.log_likelihood(truth.galaxy, truth.survey, catalogue, nodes, finder="TorusFinder")
     with pytest.raises(ValueError, match="form = 'binned'"):
         model.Settings(form="binned")
     with pytest.raises(ValueError, match="missing column parallax_error"):

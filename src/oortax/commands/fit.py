@@ -223,8 +223,8 @@ def _clear(folder: Path) -> None:
     for name in ("chains", "figures"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
-        "maximum.json", "maximum_of_tori.json", "laplace.json", "posterior.nc", "summary.csv", "summary.json", "best.json",
-        "result.json", "report.html", "run.log",
+        "maximum.json", "maximum_of_tori.json", "laplace.json", "posterior.nc", "summary.csv", "summary.json",
+        "best.json", "result.json", "report.html", "run.log",
     ):  # fmt: skip
         (folder / name).unlink(missing_ok=True)
 

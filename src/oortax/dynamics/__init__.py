@@ -25,7 +25,7 @@ FINDERS: dict[str, type[AbstractActionFinder]] = {"StaeckelFudge": StaeckelFudge
 """Action finders by the name that a config's `finder` key uses: made from a potential alone."""
 
 STAR_FINDERS: dict[str, Callable[..., PilotTori]] = {"TorusFinder": pilot_tori}
-"""Those that are prepared for stars: functions of potential, x, v that make one for any potential close by."""
+"""Those prepared for stars: functions of potential, x, v that make one for any potential close by."""
 
 __all__ = [
     "FINDERS",

@@ -52,7 +52,7 @@ def _cell(size: int, u: Scalar):
 def _read(table, *at: Scalar):
     """A spline of two or three variables, in cells, at one point."""
     cells, weights = zip(
-        *((i, basis(_DEGREE, 0, s)) for i, s in map(_cell, table.shape, at, strict=True)), strict=True
+        *((i, basis(_DEGREE, 0, s)) for i, s in map(_cell, table.shape, at)), strict=True
     )
     flat = table.reshape(-1)
 

@@ -173,7 +173,7 @@ class OortLindblad(AbstractActionFinder):
         )
 
     def _vertical(self, x: Vec3, v: Vec3) -> _Vertical:
-        R2 = x[0] * x[0] + x[1] * x[1]
+        R2 = jnp.maximum(x[0] * x[0] + x[1] * x[1], CENTRE**2)
         floor = self.potential.Phi_of_squares(R2, 0.0 * R2)
         motion = _Vertical(self.potential, R2, floor, 0.5 * v[2] * v[2])
         q = x[2] * x[2]
@@ -190,7 +190,7 @@ class OortLindblad(AbstractActionFinder):
         top = _top(vertical, jnp.where(code_z == Result.OK, x[2] * x[2], 0.0))
         J_z = _vertical_action(vertical, top, self.n_z)
 
-        R2 = jnp.maximum(vertical.R2, CENTRE**2)
+        R2 = vertical.R2
         L_z = x[0] * v[1] - x[1] * v[0]
         barrier = magnitude(L_z) + self.gamma * J_z
         lent = self.gamma * J_z * (2.0 * magnitude(L_z) + self.gamma * J_z)
@@ -325,6 +325,6 @@ def _vertical_angle(motion: _Vertical, top: _Top, z: Scalar, v_z: Scalar, n: int
     # cos(t) from v_z; dz/d(sin t) = scale Y cosh(Y sin t).
     slow = series[0] + series[1:] @ waves
     cos = v_z * slow / (Y * jnp.hypot(top.scale, z))
-    bent = -((series[1:] * k) @ sines) / slow - jnp.tanh(Y * jnp.sin(fixed)) * Y * jnp.cos(fixed)
+    bent = -((series[1:] * k) @ sines) / slow
     t = phase(sin, cos, 1.0, _BY_MOMENTUM, 0.0, bent * jnp.where(lax.stop_gradient(cos) < 0.0, -1.0, 1.0))
     return t + series[1:] @ (sin_cos(k * t)[0] / k) / series[0], 1.0 / series[0]

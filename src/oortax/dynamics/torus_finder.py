@@ -24,6 +24,7 @@ from oortax.types import Actions, Angles, Frequencies, Scalar, Vec3
 _ROOM = 0.1
 # Width of the zone, in shares of the library's range of q, over which the fudge takes over.
 _BLEND = 0.02
+_HEIGHT = 1e-8
 # Any point off the axis.
 
 
@@ -185,6 +186,9 @@ class TorusFinder(AbstractActionFinder):
             jnp.where(share > 0.0, x, jnp.asarray(_POINT[0])),
             jnp.where(share > 0.0, v, jnp.asarray(_POINT[1])),
         )
+        # In the plane theta_z is anything: a height of which J_z notices 1e-15 makes it something.
+        planar = (x[2] == 0.0) & (v[2] == 0.0)
+        x = x + jnp.where(planar, _HEIGHT, 0.0) * jnp.array([0.0, 0.0, 1.0])
         E = 0.5 * (v @ v) + self._of_tori.potential.Phi(x)
         J_phi = jnp.where(share > 0.0, x[0] * v[1] - x[1] * v[0], start[2])
         J = jnp.concatenate([start[:2], J_phi[None]])
