@@ -41,13 +41,14 @@ class Separate(AbstractClosedForm):
 # One program for all: a part whose amplitude is 0 adds exactly nothing.
 MW = potential.mw_potential_2014()
 GALAXY = potential.Sum(
-    disc=MW["disc"], halo=MW["halo"], separate=Separate(omega=0.0, v_0=0.0, nu=0.0, K=0.0)
+    disc=potential.MiyamotoNagai(M=1e11, a=3.0, b=0.28),
+    separate=Separate(omega=0.0, v_0=0.0, nu=0.0, K=0.0),
 )
 
 
 def separate(**amplitudes):
     values = {f"separate.{name}": value for name, value in amplitudes.items()}
-    return params.replace(GALAXY, {"disc.M": 0.0, "halo.rho_s": 0.0, **values})
+    return params.replace(GALAXY, {"disc.M": 0.0, **values})
 
 
 @eqx.filter_jit
@@ -146,8 +147,10 @@ def test_integrals_of_Dehnen_and_Binney():
     np.testing.assert_allclose(star.L_z, L_z, rtol=1e-13)
     for i in range(0, BATCH, 16):
         least = minimize_scalar(
-            lambda R, i=i: float(one(R, 0.0)) + 0.5 * (L_z[i] / R) ** 2, bounds=(0.1, 60.0),
-            method="bounded", options={"xatol": 1e-7},
+            lambda R, i=i: float(one(R, 0.0)) + 0.5 * (L_z[i] / R) ** 2,
+            bounds=(0.1, 60.0),
+            method="bounded",
+            options={"xatol": 1e-7},
         )
         E_R = 0.5 * v_R[i] ** 2 + plane[i] + 0.5 * (L_z[i] / R[i]) ** 2 - least.fun
         assert star.E_R[i] == pytest.approx(E_R, abs=1e-6)
@@ -158,7 +161,7 @@ def test_integrals_of_Dehnen_and_Binney():
     assert star.E_R[NAMES.index("no L_z")] == pytest.approx(
         0.5 * 60.0**2 + float(one(5.0, 0.0)) - float(one(0.0, 0.0)), rel=1e-8
     )
-    for path in ("disc.M", "disc.a", "halo.r_s"):
+    for path in ("disc.M", "disc.a"):
         value = float(params.get(GALAXY, path))
         up, down = (
             integrals(params.replace(GALAXY, {path: value * (1.0 + h)}), *filled(*POINTS.values()))[0]
@@ -166,9 +169,7 @@ def test_integrals_of_Dehnen_and_Binney():
         )
         difference = (up.E_R + up.E_z - down.E_R - down.E_z) / (2e-4 * value)
         # Rounding of Phi, some 1e-11, and the third derivative.
-        np.testing.assert_allclose(
-            params.get(slope, path), difference, rtol=1e-6, atol=1e-5 / value
-        )
+        np.testing.assert_allclose(params.get(slope, path), difference, rtol=1e-6, atol=1e-4 / value)
 
 
 def test_two_oscillators():
@@ -182,7 +183,6 @@ def test_two_oscillators():
     along = 0.5 * np.sum(v[:, :2] ** 2, axis=1) + 0.5 * omega**2 * np.sum(x[:, :2] ** 2, axis=1)
     L_z = x[:, 0] * v[:, 1] - x[:, 1] * v[:, 0]
     J = np.stack([0.5 * (along / omega - np.abs(L_z)), E_z / nu, L_z], axis=1)
-    print(np.max(np.abs(star.J - J), axis=0), np.max(np.abs(star.Omega - 1), axis=0))
     np.testing.assert_allclose(star.J, J, rtol=1e-9, atol=1e-9)
     exact = np.stack([2.0 * omega + 0.0 * L_z, nu + 0.0 * L_z, omega * np.sign(L_z)], axis=1)
     np.testing.assert_allclose(star.Omega, exact, rtol=1e-7)
@@ -197,7 +197,6 @@ def test_exact_where_the_potential_separates():
     star = found(pot, x, v, jnp.array(0.0))
     assert np.all(star.code == Result.OK)
     turn = apart(star.theta, star.theta[0] + star.Omega[0] * times[:, None])
-    print(np.max(np.abs(star.J - star.J[0]), axis=0), np.max(turn, axis=0))
     # The integrator's error.
     assert np.max(np.abs(star.J - star.J[0])) < 1e-8 * np.sum(np.abs(star.J[0]))
     assert np.max(np.abs(star.Omega / star.Omega[0] - 1.0)) < 1e-8
@@ -207,7 +206,7 @@ def test_exact_where_the_potential_separates():
 
 
 def test_exact_in_the_plane():
-    """There J_z is 0 and the rest conserved, whatever gamma; on the circular orbit the frequencies are known."""
+    """There J_z is 0 and the rest conserved, whatever gamma; circular orbits' frequencies are known."""
     times = jnp.linspace(0.0, 0.4, BATCH)
     x, v = orbit(GALAXY, jnp.array([8.0, 0.0, 0.0]), jnp.array([70.0, 160.0, 0.0]), times)
     one, other = (found(GALAXY, x, v, jnp.array(gamma)) for gamma in (0.0, 1.0))
@@ -220,9 +219,7 @@ def test_exact_in_the_plane():
     assert np.max(np.abs(circular.J[:, :2])) < 1e-9
     epicyclic = potential.frequencies(GALAXY, 8.0)
     # That of second derivatives of Phi as differences.
-    np.testing.assert_allclose(
-        circular.Omega[0], [epicyclic.kappa, epicyclic.nu, epicyclic.Omega], rtol=1e-7
-    )
+    np.testing.assert_allclose(circular.Omega[0], [epicyclic.kappa, epicyclic.nu, epicyclic.Omega], rtol=1e-7)
 
 
 def test_no_tilt():
@@ -240,10 +237,8 @@ def test_no_tilt():
         return np.max(np.abs(mirrored / J - 1.0)[:, 1]), np.degrees(0.5 * np.arctan2(2.0 * Rz, RR - zz))
 
     even, angle = tilt(lambda x, v: actions(MW, x, v))
-    print(even, angle)
     assert even < 1e-12 and abs(angle) < 1e-10
     odd, angle = tilt(lambda x, v: fudge(MW, x, v))
-    print(odd, angle)
     # The direction of the centre is 14 degrees below the plane's.
     assert odd > 0.1 and 5.0 < angle < 16.0
 
@@ -256,7 +251,6 @@ def test_actions_vary_along_a_thick_disc_orbit():
 
     J, better = actions(MW, x, v), fudge(MW, x, v)
     scatter, less = (np.std(part, axis=0) / np.mean(part, axis=0) for part in (J, better))
-    print(scatter, less)
     assert 0.06 < scatter[1] < 0.09 and 0.03 < scatter[0] < 0.06
     assert less[1] < 2.5e-3 and less[0] < 3e-3
     # The mean is right to a per cent.
@@ -281,25 +275,28 @@ def test_derivatives():
             up, down = each(GALAXY, x + step[0], v + step[1]), each(GALAXY, x - step[0], v - step[1])
             error = np.abs(np.asarray(exact)[:, axis] - (up - down) / (2.0 * size))[:regular] / scale
             assert np.max(error) < 1e-5, (which, axis, dict(zip(NAMES, error, strict=False)))
-    for path in ("disc.M", "disc.a", "disc.b", "halo.rho_s", "halo.r_s"):
+    for path in ("disc.M", "disc.a", "disc.b"):
         value = float(params.get(GALAXY, path))
         slope = np.asarray(params.get(by_pot, path)) * value
         up, down = (each(params.replace(GALAXY, {path: value * (1.0 + h)}), x, v) for h in (1e-4, -1e-4))
         error = np.abs(slope - (up - down) / 2e-4)
-        print(path, dict(zip(NAMES, zip(slope, error), strict=False)))
         assert np.max(error / (1.0 + np.abs(slope))) < 1e-4, path
         assert np.max(np.abs(slope)) > 1.0
 
 
 def test_derivatives_of_angles_and_frequencies():
-    @jax.jit
-    def moving(pot, moves, x, v):
-        finder = lambda pot: OortLindblad(pot).actions_angles_frequencies(x, v)
-        return jax.jvp(finder, (pot,), (moves,))[1]
-
+    """In one parameter, against differences."""
     x, v = filled(POINTS["general"])
-    still = jax.tree.map(jnp.zeros_like, GALAXY)
-    slope = moving(GALAXY, params.replace(still, {"disc.a": 1.0}), jnp.array(x[0]), jnp.array(v[0]))
+
+    @jax.jit
+    def moving(a):
+        def there(a):
+            finder = OortLindblad(params.replace(GALAXY, {"disc.a": a}))
+            return finder.actions_angles_frequencies(jnp.array(x[0]), jnp.array(v[0]))
+
+        return jax.jvp(there, (a,), (1.0,))[1]
+
+    slope = moving(3.0)
     h = 1e-4
     up, down = (
         found(params.replace(GALAXY, {"disc.a": 3.0 + s * h}), x, v, jnp.array(1.0)) for s in (1.0, -1.0)
@@ -325,7 +322,6 @@ def test_singular_points_and_codes():
         star = found(GALAXY, x, v, jnp.array(gamma))
         # A vertical motion's action holds a star off the axis.
         axis = Result.OK if gamma == 0.0 else Result.UNBOUND
-        print(list(star.code[n : n + 6]))
         assert np.all(star.code[:n] == Result.OK) and star.code[n] == axis
         assert list(star.code[n + 1 : n + 6]) == [Result.UNBOUND] * 2 + [Result.NONFINITE] * 3
         for part in (star.J, star.theta, star.Omega):

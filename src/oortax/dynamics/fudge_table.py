@@ -22,7 +22,7 @@ neither 0 nor infinite anywhere.
 """
 
 import functools
-from typing import NamedTuple, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -37,7 +37,6 @@ from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, vertical_kine
 from oortax.dynamics.staeckel import radial_action, vertical_action
 from oortax.dynamics.turning import turning_points
 from oortax.numerics.bspline import basis, pieces
-from oortax.numerics.once import once
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar
 

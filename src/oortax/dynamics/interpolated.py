@@ -1,11 +1,10 @@
 """The Staeckel fudge, interpolated: actions of catalogues of a million stars and more."""
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions, require_float64
 from oortax.dynamics.delta import focal_distance
@@ -25,7 +24,7 @@ from oortax.numerics.once import once
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
 from oortax.results import Result
-from oortax.types import Frequencies, Scalar, Vec3
+from oortax.types import Scalar, Vec3
 
 _DEGREE = 2
 
@@ -49,11 +48,10 @@ def _cell(size: int, u: Scalar):
     return i.astype(jnp.int32), u - i
 
 
-def _read(table, *at: Scalar):
+def _read(table, *at: Scalar) -> Any:
     """A spline of two or three variables, in cells, at one point."""
-    cells, weights = zip(
-        *((i, basis(_DEGREE, 0, s)) for i, s in map(_cell, table.shape, at)), strict=True
-    )
+    places = [_cell(size, u) for size, u in zip(table.shape, at, strict=True)]
+    cells, weights = [i for i, _ in places], [basis(_DEGREE, 0, s) for _, s in places]
     flat = table.reshape(-1)
 
     def along(axis, start):
@@ -67,11 +65,45 @@ def _read(table, *at: Scalar):
             sums = sums + weight * value
         return sums
 
-    return along(0, 0)
+    value: Any = along(0, jnp.int32(0))
+    # Else XLA reads the table again for the imaginary part.
+    return value / jnp.where(at[0] < -jnp.inf, 0.5, 1.0)
 
 
 @final
 class InterpolatedFudge(AbstractActionFinder):
+    """Actions of the Staeckel fudge from tables, for catalogues of a million stars and more.
+
+    J_z is that of the fudge at the star's own spheroid: a third integral A = (L_x^2 + L_y^2 + Delta^2
+    v_z^2)/2 + (rho^2 + Delta^2) [Phi(x) - Phi(rho, 0)] of two potentials is carried to the radius of the
+    shell orbit at constant J_z by one table, and J_z read in another, over E, L_z and A. J_r is the radial
+    action for the mean of A over the radial motion at this J_z: it varies less along orbits than the plain
+    fudge's, whose A is the star's own.
+
+    Parameters
+    ----------
+    potential : AbstractPotential
+        Build the finder inside jit, once per potential: the tables take 0.1 s.
+    R_min, R_max : radii of circular orbits (kpc) between whose energies actions are known
+    cells : of the tables in ln R_c(E), L_z and the third integral
+
+    Notes
+    -----
+    In mw_potential_2014 the median scatter of J_r and J_z over J_r + J_z along orbits is 2e-4 and 1e-4
+    (thin disc), 1e-3 and 8e-4 (thick disc), 2e-3 and 2e-3 (halo). J_r and J_z differ from the plain fudge's
+    by 1e-2 and 5e-4 of J_r + J_z at most in 99 % of disc stars, in the halo's tail by 0.1. Codes: OUTSIDE
+    for energies beyond the tables', UNBOUND, NONFINITE; then J is NaN. Angles and frequencies are those of
+    `StaeckelFudge`, as slow as these. Raises ValueError for float32. Derivatives in the potential's
+    parameters hold the time shares in that mean fixed.
+
+    >>> from oortax import potential
+    >>> @jax.jit
+    ... def actions(pot, x, v):
+    ...     return InterpolatedFudge(pot).actions(x, v)
+    >>> pot = potential.MiyamotoNagai(M=1e11, a=3.0, b=0.5)
+    >>> J = actions(pot, jnp.array([8.0, 0.0, 0.1]), jnp.array([20.0, 190.0, 10.0]))  # doctest: +SKIP
+    """
+
     potential: AbstractPotential
     table: FudgeTable
     fudge: StaeckelFudge
@@ -165,4 +197,9 @@ class InterpolatedFudge(AbstractActionFinder):
         return StarActions(J, jnp.maximum(beyond, 0.0), code)
 
     def actions_angles_frequencies(self, x: Vec3, v: Vec3) -> ActionAngles:
-        raise NotImplementedError
+        """J of the tables, theta and Omega of the plain fudge."""
+        found = self.actions_and_code(x, v)
+        fudge = self.fudge.actions_angles_frequencies(x, v)
+        good = (found.code == Result.OK) & (fudge.code == Result.OK)
+        theta, Omega = (jnp.where(good, part, jnp.nan) for part in (fudge.theta, fudge.Omega))
+        return ActionAngles(found.J, theta, Omega, found.residual, found.code)

@@ -13,17 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import ring
 from oortax.dynamics.delta import FocalDistance, focal_distance
-from oortax.dynamics.orbit import symplectic_step
-from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.potential.base import AbstractPotential
 from oortax.potential.derived import acceleration
 from oortax.potential.from_density import expand
-from oortax.results import Result
 from oortax.types import Scalar, Vec3
 
 # Orbits that step together.
@@ -101,7 +97,7 @@ class CellMoments(eqx.Module):
 
 @final
 class OrbitLibrary(eqx.Module):
-    """Orbits, their labels, and what they do in cells of R and |z| (build with `build_orbit_library`).
+    """Orbits, their labels, and what they do in cells of R and |z|; what integrates them is not written.
 
     Attributes
     ----------
@@ -110,8 +106,8 @@ class OrbitLibrary(eqx.Module):
     J_scatter : (n, 2), standard deviations of J_r and J_z along it
     period : (n,), unit of its time: radial period of the circular orbit of energy E, kpc/(km/s)
     energy_error : (n,), the largest change of E over the largest kinetic energy
-    code : (n,), a `Result`: INACCURATE where the energy changed by more than `tol`, OUTSIDE where E is that of
-        no circular orbit between 1e-3 and 300 kpc, NONFINITE; with the last two numbers are NaN
+    code : (n,), a `Result`: INACCURATE where the energy changed by more than `tol`, OUTSIDE where E is that
+        of no circular orbit between 1e-3 and 300 kpc, NONFINITE; with the last two numbers are NaN
     cells : fractions of time, and velocities; an orbit's fractions add to less than 1 if it leaves the cells
 
     `library[i]` is one orbit, or some.
@@ -129,7 +125,8 @@ class OrbitLibrary(eqx.Module):
     def __getitem__(self, rows) -> "OrbitLibrary":
         cells = CellMoments(self.cells.R_edges, self.cells.z_edges, self.cells.sums[rows])
         labels = (self.E, self.L_z, self.J, self.J_scatter, self.period, self.energy_error, self.code)
-        return OrbitLibrary(*(part[rows] for part in labels), cells)
+        E, L_z, J, J_scatter, period, energy_error, code = (part[rows] for part in labels)
+        return OrbitLibrary(E, L_z, J, J_scatter, period, energy_error, code, cells)
 
     def passes(self, R, z) -> Passage:
         """Whether and how fast each orbit passes (R, z), kpc: for all, or for one by `library[i].passes`."""
@@ -151,7 +148,7 @@ def launch(potential: AbstractPotential, R_c, circularity, I_3) -> tuple[Vec3, V
     ----------
     R_c : kpc, the radius of the circular orbit of its energy
     circularity : L_z over the angular momentum of that circular orbit, -1 to 1
-    I_3 : 0 to 1, the part of v_z^2 in v_R^2 + v_z^2 where it starts: 0 stays in the plane, 1 is the shell orbit
+    I_3 : 0 to 1, the part of v_z^2 in v_R^2 + v_z^2 where it starts: 0 in the plane, 1 the shell orbit
 
     It starts upwards and outwards from the plane at the radius where the shell orbit of this E and L_z
     crosses it, which no other orbit's curve in the surface of section leaves out: each I_3 is another orbit,
@@ -215,8 +212,8 @@ def _launched(potential, focal: FocalDistance, R_c, circularity, I_3) -> tuple[V
 def _shell(potential, E, L, Delta2, R_c) -> Scalar:
     """ln(R/R_c) where the fudge's shell orbit crosses the plane; L and Delta^2 in units of R_c.
 
-    There p_u^2/2 = E R^2 - L_z^2 Delta^2/(2 R^2) - (R^2 + Delta^2) Phi - I_3 has its maximum over R. Its slope
-    is positive at the pericentre of the orbit in the plane and negative at its apocentre.
+    There p_u^2/2 = E R^2 - L_z^2 Delta^2/(2 R^2) - (R^2 + Delta^2) Phi - I_3 has its maximum over R. Its
+    slope is positive at the pericentre of the orbit in the plane and negative at its apocentre.
     """
 
     def outwards(log_R):
@@ -233,7 +230,8 @@ def _shell(potential, E, L, Delta2, R_c) -> Scalar:
         return jnp.where(out, middle, ends[0]), jnp.where(out, ends[1], middle)
 
     low = jnp.full_like(E, np.log(1e-4))
-    return sum(lax.fori_loop(0, _HALVINGS, halve, (low, jnp.full_like(E, np.log(2.05))))) / 2.0
+    low, high = lax.fori_loop(0, _HALVINGS, halve, (low, jnp.full_like(E, np.log(2.05))))
+    return 0.5 * (low + high)
 
 
 def points_in_cells(

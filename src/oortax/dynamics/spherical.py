@@ -42,6 +42,8 @@ _BY_MOMENTUM = 0.01
 # Largest change of Phi with angle, of r dPhi/dr, in a potential that is called spherical.
 _ROUND = 1e-4
 _TINY = 1e-290
+# Relative rounding of Phi, and a margin.
+_ROUNDING = 1e-13
 # Turning points that ran out of steps count as converged here: J is stationary in them.
 CONVERGED = 1e-5
 # ln(r) to which a bound star may go, and the least r, kpc.
@@ -204,6 +206,9 @@ def radial_ends(motion: RadialMotion) -> tuple[RadialMotion, Ends]:
     motion = lax.stop_gradient(motion)
     c = _expansion(motion)
     low, high, narrow = _narrow_ends(c)
+    # Rest at the centre of a core: F changes by less than Phi's rounding, and only the polynomial tells how.
+    lost = motion.w**2 + jnp.abs(c[1]) < _ROUNDING * jnp.exp(2.0 * motion.u) * jnp.abs(motion.E)
+    low, high, narrow = jnp.maximum(low, -1.0), jnp.minimum(high, 1.0), narrow | lost
     q_apo, last_apo = _apocentre(motion, narrow)
     y_apo = q_apo * q_apo
     r2 = 1.0 / y_apo

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from oortax.dynamics.delta import FocalDistance
+from oortax.dynamics.delta import FixedFocalDistance, FocalDistance
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar, Vec3
 
@@ -46,7 +46,9 @@ def confocal(R2: Scalar, z2: Scalar, Delta2: Scalar) -> tuple[Scalar, Scalar]:
     return rho2, jnp.clip(sin2_v, 1e-12, 1.0)
 
 
-def spheroidal(potential: AbstractPotential, focal: FocalDistance, x: Vec3, v: Vec3) -> Spheroidal:
+def spheroidal(
+    potential: AbstractPotential, focal: FocalDistance | FixedFocalDistance, x: Vec3, v: Vec3
+) -> Spheroidal:
     """Integrals and spheroidal coordinates of one phase-space point."""
     R2 = x[0] * x[0] + x[1] * x[1]
     z2 = x[2] * x[2]

@@ -112,7 +112,7 @@ def _radial(potential, star: Spheroidal, ends: Ends, n: int) -> _Motion:
 
 
 def _vertical(potential, star: Spheroidal, ends: Ends, x: Vec3, n: int) -> _Motion:
-    """sin(lat) = largest sin(psi(t)); what a sphere's motion between the same latitudes has is in closed form.
+    """sin(lat) = largest sin(psi(t)); what a sphere's motion between these latitudes has is in closed form.
 
     That removes the boundary layer at the axis for L_z -> 0.
     """

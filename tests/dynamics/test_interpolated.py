@@ -1,0 +1,80 @@
+"""The interpolated fudge: true actions, less scatter than the plain one, codes, derivatives."""
+
+import csv
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from oortax import dynamics, potential
+from oortax.dynamics.interpolated import InterpolatedFudge
+from oortax.results import Result
+
+DATA = Path(__file__).parents[1] / "data"
+MW = potential.mw_potential_2014()
+STARS = 64
+
+
+@eqx.filter_jit
+def found(pot, x, v):
+    """Actions and their derivatives in x and v, and the plain fudge's actions."""
+    table, plain = InterpolatedFudge(pot), dynamics.StaeckelFudge(pot)
+
+    def each(x, v):
+        slopes = jax.jacfwd(lambda w: table.actions(w[:3], w[3:]))(jnp.concatenate([x, v]))
+        return table.actions_and_code(x, v), slopes, plain.actions(x, v)
+
+    return jax.lax.map(lambda star: each(*star), (x, v), batch_size=STARS)
+
+
+def reference():
+    with (DATA / "actions_reference.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    columns = lambda *names: np.array([[float(row[name]) for name in names] for row in rows])  # noqa: E731
+    return columns("x", "y", "z"), columns("vx", "vy", "vz"), columns("J_r", "J_z", "J_phi")
+
+
+X, V, TRUE = reference()
+
+
+def test_true_actions():
+    """Thin disc, thick disc and halo, twenty stars each: no worse than the plain fudge in the median."""
+    x, v = np.resize(X, (STARS, 3)), np.resize(V, (STARS, 3))
+    at, slopes, plain = jax.tree.map(np.asarray, found(MW, x, v))
+    assert (at.code == Result.OK).all() and np.isfinite(slopes).all()
+    size = (TRUE[:, 0] + TRUE[:, 1])[:, None]
+    ours, theirs = (np.abs(J[:60] - TRUE)[:, :2] / size for J in (at.J, plain))
+    ours, theirs = (np.median(wrong.max(axis=1).reshape(3, 20), axis=1) for wrong in (ours, theirs))
+    assert (ours < 1.3 * theirs).all() and (ours < [2e-3, 4e-3, 6e-3]).all(), (ours, theirs)
+    np.testing.assert_allclose(at.J[:60, 2], TRUE[:, 2], rtol=1e-8)
+
+
+def test_derivatives_and_singular_points():
+    v_c = float(potential.circular_velocity(MW, 8.0))
+    points = [
+        ([8.0, 0.0, 0.0], [0.0, v_c, 0.0], Result.OK),
+        ([8.0, 0.0, 0.0], [40.0, 200.0, 0.0], Result.OK),
+        ([0.0, 0.0, 3.0], [20.0, 30.0, 40.0], Result.OK),
+        ([5.0, 0.0, 2.0], [60.0, 0.0, 30.0], Result.OK),
+        ([8.0, 0.0, 1.0], [0.0, 1500.0, 0.0], Result.UNBOUND),
+        ([8.0, np.nan, 1.0], [0.0, 200.0, 0.0], Result.NONFINITE),
+        ([900.0, 0.0, 1.0], [0.0, 10.0, 0.0], Result.OUTSIDE),
+    ]
+    # Steps of four stars, both signs of six, after the singular points.
+    steps = np.eye(6) * np.repeat([1e-5, 1e-3], 3)[:, None]
+    w = np.concatenate([X[3:60:15], V[3:60:15]], axis=1)
+    moved = (w + np.concatenate([0.0 * steps[:1], steps, -steps])[:, None]).reshape(-1, 6)
+    w = np.resize(np.concatenate([[np.concatenate(p[:2]) for p in points], moved]), (STARS, 6))
+    at, slopes, _ = jax.tree.map(np.asarray, found(MW, w[:, :3], w[:, 3:]))
+    n = len(points)
+    assert list(at.code[:n]) == [code for _, _, code in points]
+    assert np.isfinite(at.J[:4]).all() and np.isnan(at.J[4:n]).all() and np.isfinite(slopes[:3]).all()
+    assert np.abs(at.J[0, :2]).max() < 1e-3 and abs(at.J[1, 1]) < 1e-9
+    J = at.J[n : n + 52].reshape(13, 4, 3)
+    differences = (J[1:7] - J[7:]) / (2.0 * np.diag(steps))[:, None, None]
+    exact = slopes[n : n + 4]
+    wrong = np.abs(np.moveaxis(differences, 0, 2) - exact) / np.abs(exact).max(axis=2, keepdims=True)
+    # Tables are splines of second degree, whose second derivatives jump between cells.
+    assert wrong.max() < 1e-3, wrong.max(axis=(1, 2))
