@@ -105,7 +105,8 @@ class OrbitAveraged(AbstractActionFinder):
 
     >>> from oortax import potential
     >>> finder = OrbitAveraged(potential.mw_potential_2014(), n_max=6, periods=8.0)
-    >>> J = jax.jit(finder.actions)(jnp.array([8.0, 0.0, 0.3]), jnp.array([20.0, 220.0, 10.0]))
+    >>> x, v = jnp.array([8.0, 0.0, 0.3]), jnp.array([20.0, 220.0, 10.0])
+    >>> J = jax.jit(lambda x, v: finder.actions(x, v))(x, v)
     >>> round(float(J[2]), 6)
     1760.0
     """
