@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oortax import dynamics, potential
-from oortax.dynamics.interpolated import InterpolatedFudge
+from oortax import dynamics, params, potential
+from oortax.dynamics import InterpolatedFudge
 from oortax.results import Result
 
 DATA = Path(__file__).parents[1] / "data"
@@ -19,14 +19,20 @@ STARS = 64
 
 @eqx.filter_jit
 def found(pot, x, v):
-    """Actions and their derivatives in x and v, and the plain fudge's actions."""
+    """Actions and their derivatives in x, v and a parameter, and the plain fudge's actions."""
     table, plain = InterpolatedFudge(pot), dynamics.StaeckelFudge(pot)
 
     def each(x, v):
         slopes = jax.jacfwd(lambda w: table.actions(w[:3], w[3:]))(jnp.concatenate([x, v]))
         return table.actions_and_code(x, v), slopes, plain.actions(x, v)
 
-    return jax.lax.map(lambda star: each(*star), (x, v), batch_size=STARS)
+    def of_a(a):
+        moved = InterpolatedFudge(params.replace(pot, {"disc.a": a}))
+        return jax.lax.map(lambda star: moved.actions(*star), (x, v), batch_size=STARS)
+
+    a = pot["disc"].a
+    by_a = jax.jvp(of_a, (a,), (jnp.ones_like(a),))[1]
+    return *jax.lax.map(lambda star: each(*star), (x, v), batch_size=STARS), by_a
 
 
 def reference():
@@ -42,13 +48,22 @@ X, V, TRUE = reference()
 def test_true_actions():
     """Thin disc, thick disc and halo, twenty stars each: no worse than the plain fudge in the median."""
     x, v = np.resize(X, (STARS, 3)), np.resize(V, (STARS, 3))
-    at, slopes, plain = jax.tree.map(np.asarray, found(MW, x, v))
+    at, slopes, plain, by_a = jax.tree.map(np.asarray, found(MW, x, v))
     assert (at.code == Result.OK).all() and np.isfinite(slopes).all()
     size = (TRUE[:, 0] + TRUE[:, 1])[:, None]
     ours, theirs = (np.abs(J[:60] - TRUE)[:, :2] / size for J in (at.J, plain))
     ours, theirs = (np.median(wrong.max(axis=1).reshape(3, 20), axis=1) for wrong in (ours, theirs))
     assert (ours < 1.3 * theirs).all() and (ours < [2e-3, 4e-3, 6e-3]).all(), (ours, theirs)
     np.testing.assert_allclose(at.J[:60, 2], TRUE[:, 2], rtol=1e-8)
+
+    # In the disc's scale, which moves tables and shells alike.
+    a, step = float(MW["disc"].a), 1e-3
+    upper, lower = (
+        np.asarray(found(params.replace(MW, {"disc.a": a + sign * step}), x, v)[0].J) for sign in (1.0, -1.0)
+    )
+    differences = (upper - lower)[:60, :2] / (2.0 * step)
+    wrong = np.abs(by_a[:60, :2] - differences) / np.abs(differences).max(axis=1, keepdims=True)
+    assert np.median(wrong) < 1e-2, np.quantile(wrong, [0.5, 0.9, 1.0])
 
 
 def test_derivatives_and_singular_points():
@@ -67,7 +82,7 @@ def test_derivatives_and_singular_points():
     w = np.concatenate([X[3:60:15], V[3:60:15]], axis=1)
     moved = (w + np.concatenate([0.0 * steps[:1], steps, -steps])[:, None]).reshape(-1, 6)
     w = np.resize(np.concatenate([[np.concatenate(p[:2]) for p in points], moved]), (STARS, 6))
-    at, slopes, _ = jax.tree.map(np.asarray, found(MW, w[:, :3], w[:, 3:]))
+    at, slopes, _, _ = jax.tree.map(np.asarray, found(MW, w[:, :3], w[:, 3:]))
     n = len(points)
     assert list(at.code[:n]) == [code for _, _, code in points]
     assert np.isfinite(at.J[:4]).all() and np.isnan(at.J[4:n]).all() and np.isfinite(slopes[:3]).all()

@@ -4,6 +4,7 @@ The survey has hard edges (magnitude, latitude, absolute magnitude from the obse
 derivatives of a normalisation go wrong.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -195,6 +196,36 @@ def test_diagnosis_finds_the_numbers_sound(truth, problem, scores):
         shift = found.error_score[path] * FREE[path] / np.sqrt((scores[:, i] ** 2).sum())
         assert 0.0 < abs(shift) < 0.1, (path, shift)
     assert "error of d ln L/d potential.disc.b" in found.as_dict()
+
+
+class _SomeTori(eqx.Module):
+    """The fudge, of which three quarters are said to be tori up to 0.4 kpc from the plane."""
+
+    fudge: dynamics.StaeckelFudge
+
+    def actions(self, x, v):
+        return self.fudge.actions(x, v)
+
+    def torus_share(self, x, v):
+        return jnp.where(jnp.abs(x[2]) > 0.4, 0.0, 0.75)
+
+
+def test_how_much_the_fudge_serves_beyond_tori(truth, problem):
+    catalogue, nodes = problem
+
+    def make(pot):
+        return _SomeTori(dynamics.StaeckelFudge(pot))
+
+    found = model.coverage(truth, catalogue, nodes, finder=make)
+    high = np.abs(np.sin(np.asarray(catalogue.b)) / np.asarray(catalogue.parallax)) > 0.4
+    assert 0.05 < high.mean() < 0.95, (np.abs(np.asarray(catalogue.b)).max())
+    # Parallaxes are good to 1e-2, so that few stars are on another side of 0.4 kpc than their nodes.
+    assert found.stars == pytest.approx(0.25 + 0.75 * high.mean(), abs=0.02)
+    # Of the model's stars at the points of the grid, which reach from the plane to far beyond.
+    assert 0.3 < found.normalisation < 0.9
+    assert list(found.as_dict().values()) == list(found)
+    with pytest.raises(ValueError, match="finders of tori"):
+        model.coverage(truth, catalogue, nodes, finder="StaeckelFudge")
 
 
 def test_gradient_through_dust_folded_selection_and_the_expected_number(truth, problem):

@@ -98,15 +98,13 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
     if data["catalogue"] is None:
         return {}
     log_likelihood: Any = posterior.log_likelihood
-    report = model.diagnose(
-        tree,
-        data["catalogue"],
-        data["nodes"],
-        paths=tuple(problem.priors),
-        finder=log_likelihood.finder if data.get("finder") is None else data["finder"],
-        settings=log_likelihood.settings_for(data["catalogue"]),
-    )
-    return report.as_dict()
+    tori, stars = data.get("finder"), (data["catalogue"], data["nodes"])
+    settings = log_likelihood.settings_for(data["catalogue"])
+    finder = log_likelihood.finder if tori is None else tori
+    report = model.diagnose(tree, *stars, paths=tuple(problem.priors), finder=finder, settings=settings)
+    if tori is None:
+        return report.as_dict()
+    return report.as_dict() | model.coverage(tree, *stars, finder=tori, settings=settings).as_dict()
 
 
 def predicted(problem: Problem, tree: Any, n: int, seed: int) -> dict[str, np.ndarray]:

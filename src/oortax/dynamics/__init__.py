@@ -5,6 +5,7 @@ from collections.abc import Callable
 from oortax.dynamics.averaged import OrbitAveraged
 from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions
 from oortax.dynamics.circular import CircularOrbit, CircularOrbits, circular_orbits
+from oortax.dynamics.interpolated import InterpolatedFudge
 from oortax.dynamics.isochrone import IsochroneFinder
 from oortax.dynamics.oort_lindblad import OortLindblad
 from oortax.dynamics.orbit import adaptive_orbit, integrate_orbit, symplectic_step
@@ -28,6 +29,7 @@ from oortax.dynamics.torus_finder import TorusFinder
 
 FINDERS: dict[str, type[AbstractActionFinder]] = {
     "StaeckelFudge": StaeckelFudge,
+    "InterpolatedFudge": InterpolatedFudge,
     "OortLindblad": OortLindblad,
 }
 """Action finders by the name that a config's `finder` key uses: made from a potential alone."""
@@ -42,6 +44,7 @@ __all__ = [
     "ActionAngles",
     "CircularOrbit",
     "CircularOrbits",
+    "InterpolatedFudge",
     "IsochroneFinder",
     "OortLindblad",
     "Orbit",

@@ -14,6 +14,7 @@ from oortax.dynamics.circular import ring
 from oortax.dynamics.delta import FocalDistance, focal_distance
 from oortax.dynamics.orbit import adaptive_orbit
 from oortax.dynamics.separable_toy import angles_actions, fitted, followed
+from oortax.numerics.positive import cholesky, solve
 from oortax.numerics.trigonometry import sin_cos
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
@@ -218,8 +219,9 @@ class OrbitAveraged(AbstractActionFinder):
 
 
 def _bordered(A, B, D, a, d) -> tuple[Array, Array]:
-    """Solution (p, q) of A p + B q = a, B^T p + D q = d."""
-    factor = jax.scipy.linalg.cho_factor(D)
-    of_B, of_d = (jax.scipy.linalg.cho_solve(factor, part) for part in (B.T, d))
-    p = jnp.linalg.solve(A - B @ of_B, a - B @ of_d)
+    """Solution (p, q) of A p + B q = a, B^T p + D q = d, a positive definite system."""
+    factor = cholesky(D)
+    of_B, of_d = solve(D, B.T, factor), solve(D, d, factor)
+    schur = A - B @ of_B
+    p = solve(schur, a - B @ of_d, cholesky(schur))
     return p, of_d - of_B @ p

@@ -191,12 +191,17 @@ class TorusFinder(AbstractActionFinder):
         E = 0.5 * (v @ v) + self._of_tori.potential.Phi(x)
         J_phi = jnp.where(share > 0.0, x[0] * v[1] - x[1] * v[0], start[2])
         J = jnp.concatenate([start[:2], J_phi[None]])
-        for _ in range(self.steps):
+
+        def step(J, _):
             torus = self._torus(J)
             theta, found = torus.angles_actions(x, v)
-            J = self._at_energy(E, torus, found, J)
-        good = jnp.all(jnp.isfinite(J)) & jnp.isfinite(torus.residual)
-        return J, theta, torus.Omega, torus.residual, jnp.where(good, share, 0.0)
+            return self._at_energy(E, torus, found, J), (theta, torus.Omega, torus.residual)
+
+        # One copy of a torus in the program: it is what takes time to compile.
+        J, steps = lax.scan(step, J, length=self.steps)
+        theta, Omega, residual = (of_step[-1] for of_step in steps)
+        good = jnp.all(jnp.isfinite(J)) & jnp.isfinite(residual)
+        return J, theta, Omega, residual, jnp.where(good, share, 0.0)
 
     def _at_energy(self, E: Scalar, torus: Torus, J: Actions, last: Actions) -> Actions:
         """J_r and J_z shifted to where the torus has energy E, by its frequencies."""

@@ -21,6 +21,7 @@ from oortax.model.constraints import (
     parallax_nodes,
     surface_density,
 )
+from oortax.model.coverage import Coverage, coverage
 from oortax.model.density import DensityGrid, density_grid
 from oortax.model.diagnose import Diagnosis, diagnose, evaluations
 from oortax.model.galaxy import Component, Galaxy, Model, Outliers
@@ -44,6 +45,7 @@ __all__ = [
     "CircularVelocity",
     "Component",
     "ConstraintFit",
+    "Coverage",
     "DensityGrid",
     "DensityRatio",
     "Derived",
@@ -65,6 +67,7 @@ __all__ = [
     "TerminalVelocities",
     "VerticalForce",
     "VolumeNodes",
+    "coverage",
     "density_grid",
     "derive",
     "diagnose",

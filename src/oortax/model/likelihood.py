@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from oortax.df import AbstractDF
 from oortax.dynamics import FINDERS, STAR_FINDERS, AbstractActionFinder, circular_orbits
 from oortax.model.catalogue import Catalogue
-from oortax.model.density import DensityGrid, density_grid, velocity_nodes
+from oortax.model.density import DensityGrid, VelocityNodes, density_grid, velocity_nodes
 from oortax.model.galaxy import Galaxy, Outliers
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes
 from oortax.numerics.batching import chunked_map
@@ -107,6 +107,38 @@ def derive(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, set
     The velocity nodes of all components and the star nodes go through the action finder in one list: it is
     traced and compiled once.
     """
+    points = points_of(galaxy, survey, nodes, finder, settings)
+    J = chunked_map(lambda point: points.finder.actions(*point), points.places, settings.batch_size)
+    return points.with_actions(galaxy, nodes, jax.lax.optimization_barrier(J), settings)
+
+
+class Points(NamedTuple):
+    """Where actions are needed: velocity nodes of all components, then star nodes, and what finds them."""
+
+    finder: AbstractActionFinder
+    dfs: tuple[AbstractDF, ...]
+    fields: tuple[VelocityNodes, ...]
+    x: Float[Array, "n 3"]
+    v: Float[Array, "n 3"]
+    places: tuple[Float[Array, "m 3"], Float[Array, "m 3"]]
+
+    def parts(self, of_places: Array) -> list[Array]:
+        """What was found at `places`, for each field in its shape and for the star nodes."""
+        parts = jnp.split(of_places, np.cumsum([field.w.size for field in self.fields]))
+        shapes = [(*field.w.shape, *of_places.shape[1:]) for field in self.fields]
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=False)] + parts[-1:]
+
+    def with_actions(self, galaxy: Galaxy, nodes: Nodes, J: Float[Array, "m 3"], settings: Settings):
+        """What follows from the actions."""
+        *actions, of_stars = self.parts(J)
+        shape = {"n_R": settings.n_R, "n_z": settings.n_z}
+        grid = density_grid(self.dfs, self.fields, tuple(actions), nodes.box, **shape)
+        log_masses = jnp.log(jnp.stack([f.mass() for f in self.dfs]))
+        return Derived(self.dfs, galaxy.log_weights() - log_masses, grid, self.x, self.v, of_stars)
+
+
+def points_of(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, settings: Settings) -> Points:
+    """The points of one set of parameters, and the finder in its potential."""
     # Barriers keep XLA from copying a table's computation into every loop that reads the table.
     potential = jax.lax.optimization_barrier(expand(galaxy.potential, settings.grid))
     orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), _finder(finder)(potential)))
@@ -116,15 +148,7 @@ def derive(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, set
     x, v = star_points(potential, survey, nodes.stars)
     places = jnp.concatenate([field.x.reshape(-1, 3) for field in fields] + [x])
     speeds = jnp.concatenate([field.v.reshape(-1, 3) for field in fields] + [v])
-    places, speeds = jax.lax.optimization_barrier((places, speeds))
-    J = chunked_map(lambda point: built.actions(*point), (places, speeds), settings.batch_size)
-    J = jax.lax.optimization_barrier(J)
-    ends = np.cumsum([field.w.size for field in fields])
-    parts = jnp.split(J, ends)
-    actions = tuple(part.reshape(field.x.shape) for part, field in zip(parts, fields, strict=False))
-    grid = density_grid(dfs, fields, actions, nodes.box, **shape)
-    log_masses = jnp.log(jnp.stack([f.mass() for f in dfs]))
-    return Derived(dfs, galaxy.log_weights() - log_masses, grid, x, v, parts[-1])
+    return Points(built, dfs, fields, x, v, jax.lax.optimization_barrier((places, speeds)))
 
 
 def star_points(potential, survey: Survey, stars: StarNodes):
@@ -183,6 +207,14 @@ def _node_term(
     )
 
 
+def node_terms(
+    galaxy: Galaxy, survey: Survey, outliers: Outliers | None, derived: Derived, stars: StarNodes
+) -> Float[Array, " n"]:
+    """ln of every node's contribution to its star's likelihood."""
+    term = partial(_node_term, galaxy, survey, outliers, derived)
+    return jax.vmap(term)(stars, derived.x, derived.v, derived.J)
+
+
 class PerStar(NamedTuple):
     """ln L_k - ln A and the effective number of nodes of every star, shape (N,), and ln A."""
 
@@ -209,9 +241,7 @@ def per_star(
     derived = derive(galaxy, survey, nodes, finder, settings)
     log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
     stars, N = nodes.stars, len(catalogue)
-    terms = jax.vmap(partial(_node_term, galaxy, survey, outliers, derived))(
-        stars, derived.x, derived.v, derived.J
-    )
+    terms = node_terms(galaxy, survey, outliers, derived, stars)
     peak = jax.lax.stop_gradient(jax.ops.segment_max(terms, stars.star, N, indices_are_sorted=True))
     values = jnp.exp(terms - peak[stars.star])
     total = jax.ops.segment_sum(values, stars.star, N, indices_are_sorted=True)
