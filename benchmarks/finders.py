@@ -2,17 +2,22 @@
 
 Run `python benchmarks/finders.py` (half an hour, most of it fits of tori). Scatter: the standard deviation of
 J_r and J_z along an orbit, over the mean of J_r + J_z; the root of the sum of squares, median over a family
-of orbits. "tot" is that of J_r + J_z alone. Families are those of benchmarks/actions.py, in
-mw_potential_2014 (1000 orbits each, 48 points of 40 radial periods); the four orbits are Sanders & Binney's
-(2016). Orbits that leave a finder's range or have no actions there count with those that it has; "missing"
-is the share of points without. Microseconds on one thread, medians of repeats without compilation, of thick
-disc stars, of halo stars for the library of halo tori: actions; with angles and frequencies; actions with the
-derivative of their sum in every parameter of the potential (tori: from the pilot's, see `TorusFinder`). The
-pilot libraries hold the tori of the two disc families, and of halo and stream; "build s" is their fit, with
-compilation. galpy: its Staeckel C code. AGAMA: quoted from the project's own measurements on another machine.
+of orbits. "tot" is that of J_r + J_z alone. Families are those of benchmarks/actions.py (1000 orbits each,
+200 in dehnen_binney_1996, 48 points of 40 radial periods); the four orbits are Sanders & Binney's (2016).
+Orbits with a point that has no actions are left out; "missing" is the largest share of such points. "true J":
+the largest |dJ| over J_r + J_z from actions by surfaces of section (tests/data/actions_reference.csv), median
+and largest of twenty orbits a family. Microseconds on one thread, medians of repeats without compilation, of
+thick disc stars, of halo stars for the library of halo tori: actions; with angles and frequencies; actions
+with the derivative of their sum in every parameter of the potential (tori: from the pilot's, see
+`TorusFinder`). The pilot libraries hold the tori of the two disc families, and of halo and stream; "build s"
+is their fit, with compilation; "tori %" the least share of a family's points that they serve. OrbitAveraged:
+eight orbits a family, six points each. galpy: its Staeckel C code. AGAMA: quoted from the project's own
+measurements on another machine.
 """
 
+import csv
 import os
+from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,6 +40,7 @@ TORI = {
     "disc": {"tol": 3e-5, "n_modes": 45, "max_tori": 12000},
     "halo": {"tol": 3e-4, "n_modes": 45, "max_tori": 12000},
 }
+REFERENCE = Path(__file__).parents[1] / "tests" / "data" / "actions_reference.csv"
 LIBRARY = {"thin": "disc", "thick": "disc", "halo": "halo", "stream": "halo"}
 
 
@@ -46,6 +52,7 @@ def _all(method):
 
 
 ACTIONS = _all(lambda finder, x, v: finder.actions(x, v))
+SHARES = _all(lambda finder, x, v: finder.torus_share(x, v))
 ANGLES = _all(lambda finder, x, v: finder.actions_angles_frequencies(x, v))
 
 
@@ -63,7 +70,7 @@ def scatter(J: np.ndarray) -> tuple[float, float, float]:
     """Median scatter of both actions and of their sum, and the share of points without."""
     good = np.isfinite(J[..., 0]).all(axis=1)
     missing = float(np.mean(~np.isfinite(J[..., 0])))
-    if not good.any():
+    if len(J) == 0 or not good.any():
         return np.nan, np.nan, missing
     size = np.mean(J[good, :, 0] + J[good, :, 1], axis=1)
     both = np.hypot(*np.std(J[good][..., :2], axis=1).T) / size
@@ -74,38 +81,66 @@ def scatter(J: np.ndarray) -> tuple[float, float, float]:
     )
 
 
-def row(name: str, makers: dict[str, Any], pot, paths, timed: str, angles: bool = True) -> dict[str, Any]:
+def row(
+    name: str, makers: dict[str, Any], pot, paths, timed: str, *, gradient: bool = True, stars: int = STARS
+) -> dict[str, Any]:
     """One finder: `makers` by library, or one for all under ""."""
     entry: dict[str, Any] = {"finder": name}
     built = {key: eqx.filter_jit(lambda make, pot: make(pot))(make, pot) for key, make in makers.items()}
-    x, v = (jnp.asarray(a) for a in actions.family(timed, pot, STARS, seed=1))
-    key = LIBRARY[timed] if LIBRARY[timed] in makers else ""
+    x, v = (jnp.asarray(a) for a in actions.family(timed, pot, stars, seed=1))
+    key = _key(timed, makers)
+    repeats = 5 if stars > 1000 else 2
     for column, f, args in (
         ("us", ACTIONS, (built[key], x, v)),
         ("us angles", ANGLES, (built[key], x, v)),
         ("us gradient", _gradient, (makers[key], pot, x, v)),
     ):
-        if column != "us angles" or angles:
+        if column != "us gradient" or gradient:
             jax.block_until_ready(f(*args))
-            entry[column] = actions.microseconds(f, *args, n=STARS, repeats=5)
-    missing = []
+            entry[column] = actions.microseconds(f, *args, n=stars, repeats=repeats)
+    missing, served = [], []
     for family, (path_x, path_v) in paths.items():
-        key = LIBRARY[family.split()[-1]] if LIBRARY[family.split()[-1]] in makers else ""
-        J = np.asarray(ACTIONS(built[key], path_x.reshape(-1, 3), path_v.reshape(-1, 3)))
-        both, total, lost = scatter(J.reshape(path_x.shape))
+        finder = built[_key(family, makers)]
+        at = path_x.reshape(-1, 3), path_v.reshape(-1, 3)
+        both, total, lost = scatter(np.asarray(ACTIONS(finder, *at)).reshape(path_x.shape))
         entry[family] = f"{both:.1e}" if "orbit" in family else f"{both:.1e} (tot {total:.1e})"
         missing.append(lost)
-    entry["missing %"] = 100.0 * max(missing)
-    return entry
+        if isinstance(finder, dynamics.TorusFinder):
+            served.append(float(np.mean(SHARES(finder, *at))))
+    return (
+        entry
+        | {"missing %": 100.0 * max(missing, default=0.0)}
+        | ({"tori %": 100.0 * min(served)} if served else {})
+    )
 
 
-def all_paths(pot) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _key(family: str, makers: dict[str, Any]) -> str:
+    library = LIBRARY[family.split()[-1]]
+    return library if library in makers else ""
+
+
+def true_actions(makers: dict[str, Any], pot) -> dict[str, str]:
+    """How far a finder is from actions by surfaces of section."""
+    with REFERENCE.open() as lines:
+        rows = list(csv.DictReader(lines))
+    columns = lambda *names: np.array([[float(r[name]) for name in names] for r in rows])  # noqa: E731
+    x, v, J = columns("x", "y", "z"), columns("vx", "vy", "vz"), columns("J_r", "J_z", "J_phi")
+    found = []
+    for i, family in enumerate(actions.FAMILIES):
+        rows_of = slice(20 * i, 20 * (i + 1))
+        finder = eqx.filter_jit(lambda make, pot: make(pot))(makers[_key(family, makers)], pot)
+        ours = np.asarray(ACTIONS(finder, jnp.asarray(x[rows_of]), jnp.asarray(v[rows_of])))
+        off = np.abs(ours - J[rows_of])[:, :2].max(axis=1) / np.sum(J[rows_of, :2], axis=1)
+        found.append(f"{np.nanmedian(off):.0e}, {np.nanmax(off):.0e}")
+    return {"true J": "; ".join(found)}
+
+
+def all_paths(pot, n: int = ORBITS, with_four: bool = True) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Points along the orbits of each family, and along the four orbits."""
     found = {}
     for name in actions.FAMILIES:
-        start = actions.family(name, pot, ORBITS)
-        found[name] = actions.orbits(pot, *start, outputs=OUTPUTS)
-    for name, (x, v, *_) in four_orbits.ORBITS.items():
+        found[name] = actions.orbits(pot, *actions.family(name, pot, n), outputs=OUTPUTS)
+    for name, (x, v, *_) in four_orbits.ORBITS.items() if with_four else ():
         found[f"orbit {name}"] = actions.orbits(pot, np.array([x], float), np.array([v], float), outputs=240)
     return found
 
@@ -115,22 +150,27 @@ def libraries(pot, paths) -> tuple[dict[str, Any], float]:
     start = time.perf_counter()
     found = {}
     for name, families in (("disc", ("thin", "thick")), ("halo", ("halo", "orbit stream"))):
-        x, v = (np.concatenate([paths[f][i].reshape(-1, 3)[::4] for f in families]) for i in (0, 1))
+        known = [paths[f] for f in families if f in paths]
+        x, v = (np.concatenate([path[i].reshape(-1, 3)[::4] for path in known]) for i in (0, 1))
         found[name] = dynamics.pilot_tori(pot, x, v, progress=False, **TORI[name])
     return found, time.perf_counter() - start
 
 
-def main() -> list[dict[str, Any]]:
-    """All rows."""
-    ox.enable_x64()
+def of_milky_way() -> list[dict[str, Any]]:
+    """All finders in mw_potential_2014."""
     rows: list[dict[str, Any]] = []
     pot = eqx.filter_jit(potential.mw_potential_2014)()
     paths = all_paths(pot)
     for name, make in dynamics.FINDERS.items():
-        rows.append(row(name, {"": make}, pot, paths, "thick"))
+        rows.append(row(name, {"": make}, pot, paths, "thick") | true_actions({"": make}, pot))
     pilots, seconds = libraries(pot, paths)
-    rows.append(row("TorusFinder, disc", pilots, pot, paths, "thick") | {"build s": seconds})
-    rows.append(row("TorusFinder, halo", pilots, pot, paths, "halo"))
+    of_disc = row("TorusFinder, disc", pilots, pot, paths, "thick") | {"build s": seconds}
+    rows.append(of_disc | true_actions(pilots, pot))
+    rows.append(row("TorusFinder, halo", pilots, pot, {}, "halo"))
+    few = {name: (x[:8, ::8], v[:8, ::8]) for name, (x, v) in paths.items() if "orbit" not in name}
+    referee = {"": dynamics.OrbitAveraged}
+    entry = row("OrbitAveraged", referee, pot, few, "thick", gradient=False, stars=64)
+    rows.append(entry | true_actions(referee, pot))
     for entry in actions.galpy_rows({name: paths[name] for name in actions.FAMILIES}):
         if "own" in entry["method"] or "median" in entry["method"]:
             name = entry["family"]
@@ -140,7 +180,23 @@ def main() -> list[dict[str, Any]]:
     quoted = {name: f"{median:.1e}" for name, (_, median, _) in actions.AGAMA.items()}
     rows.append({"finder": "AGAMA fudge (quoted)", "us": 6.6, "us angles": 24.0} | quoted)
     rows.append({"finder": "AGAMA interpolated (quoted)", "us": 0.75})
-    return rows
+    return [{"potential": "mw_potential_2014"} | entry for entry in rows]
+
+
+def of_dehnen_binney() -> list[dict[str, Any]]:
+    """Fudge and tori in dehnen_binney_1996, where the fudge is poor."""
+    pot = eqx.filter_jit(lambda: potential.expand(potential.dehnen_binney_1996()))()
+    paths = all_paths(pot, 200, with_four=False)
+    rows = [row("StaeckelFudge", {"": dynamics.StaeckelFudge}, pot, paths, "thick")]
+    pilots, seconds = libraries(pot, paths)
+    rows.append(row("TorusFinder", pilots, pot, paths, "thick") | {"build s": seconds})
+    return [{"potential": "dehnen_binney_1996"} | entry for entry in rows]
+
+
+def main() -> list[dict[str, Any]]:
+    """All rows."""
+    ox.enable_x64()
+    return of_milky_way() + of_dehnen_binney()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, finders, tori, four_orbits, reference, library, transformations, likelihood,
-recovery; gpu, which needs one; and mocks, which needs the catalogues (see there). Those not run are kept as
-they are.
+Benchmarks: potentials, actions, finders, orbit_library, flattening, surface_density, tori, four_orbits,
+reference, library, transformations, likelihood, recovery; gpu, which needs one; and mocks, which needs the
+catalogues (see there). Those not run are kept as they are.
 """
 
 import platform
@@ -14,14 +14,17 @@ from pathlib import Path
 
 import actions
 import finders
+import flattening
 import four_orbits
 import gpu
 import library
 import likelihood
 import mocks
+import orbit_library
 import potentials
 import recovery
 import reference
+import surface_density
 import tori
 import transformations
 
@@ -30,6 +33,9 @@ BENCHMARKS = {
     "potentials": potentials,
     "actions": actions,
     "finders": finders,
+    "orbit_library": orbit_library,
+    "flattening": flattening,
+    "surface_density": surface_density,
     "tori": tori,
     "gpu": gpu,
     "four_orbits": four_orbits,

@@ -75,3 +75,17 @@ def test_the_mass_model_runs(tmp_path):
     # Within 3 sigma of McMillan's (232.8 +- 3.0 and 0.0101 +- 0.0010), ours included.
     assert speed and abs(float(speed[1]) - 232.8) < 3.0 * np.hypot(3.0, float(speed[2]))
     assert dark and abs(float(dark[1]) - 0.0101) < 3.0 * np.hypot(0.0010, float(dark[2]))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_integrals_run(tmp_path):
+    text, figures = executed(read("integrals"), tmp_path, r"N_PERIODS = \d+", "N_PERIODS = 20")
+    assert figures == 4
+    scatter = [float(value) for value in re.findall(r"scatter (\S+)", text)]
+    assert len(scatter) == 6
+    for separate, fudge, torus in (scatter[:3], scatter[3:]):
+        assert separate > fudge > 3.0 * torus, text
+    apart = [float(value) for value in re.findall(r"(\S+) % of the time in other cells", text)]
+    # 80 periods in cells of half a kiloparsec.
+    assert len(apart) == 2 and max(apart) < 8.0

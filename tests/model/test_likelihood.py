@@ -218,7 +218,7 @@ def test_how_much_the_fudge_serves_beyond_tori(truth, problem):
 
     found = model.coverage(truth, catalogue, nodes, finder=make)
     high = np.abs(np.sin(np.asarray(catalogue.b)) / np.asarray(catalogue.parallax)) > 0.4
-    assert 0.05 < high.mean() < 0.95, (np.abs(np.asarray(catalogue.b)).max())
+    assert 0.05 < high.mean() < 0.95, np.abs(np.asarray(catalogue.b)).max()
     # Parallaxes are good to 1e-2, so that few stars are on another side of 0.4 kpc than their nodes.
     assert found.stars == pytest.approx(0.25 + 0.75 * high.mean(), abs=0.02)
     # Of the model's stars at the points of the grid, which reach from the plane to far beyond.

@@ -5,12 +5,17 @@ from collections.abc import Callable
 from oortax.dynamics.averaged import OrbitAveraged
 from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions
 from oortax.dynamics.circular import CircularOrbit, CircularOrbits, circular_orbits
+from oortax.dynamics.frequencies import FundamentalFrequencies, fundamental_frequencies
 from oortax.dynamics.interpolated import InterpolatedFudge
 from oortax.dynamics.isochrone import IsochroneFinder
+from oortax.dynamics.launch import launch, launch_orbits
 from oortax.dynamics.oort_lindblad import OortLindblad
 from oortax.dynamics.orbit import adaptive_orbit, integrate_orbit, symplectic_step
+from oortax.dynamics.orbit_cells import CellMoments, points_in_cells
+from oortax.dynamics.orbit_library import OrbitLibrary, build_orbit_library
 from oortax.dynamics.orbits import Orbit, integrate_orbits
 from oortax.dynamics.pilot import PilotTori, pilot_tori
+from oortax.dynamics.reweighting import Reweighted, reweight
 from oortax.dynamics.spherical import SphericalFinder
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus import (
@@ -42,14 +47,18 @@ __all__ = [
     "STAR_FINDERS",
     "AbstractActionFinder",
     "ActionAngles",
+    "CellMoments",
     "CircularOrbit",
     "CircularOrbits",
+    "FundamentalFrequencies",
     "InterpolatedFudge",
     "IsochroneFinder",
     "OortLindblad",
     "Orbit",
     "OrbitAveraged",
+    "OrbitLibrary",
     "PilotTori",
+    "Reweighted",
     "SphericalFinder",
     "StaeckelFudge",
     "StarActions",
@@ -57,17 +66,23 @@ __all__ = [
     "TorusFinder",
     "TorusLibrary",
     "adaptive_orbit",
+    "build_orbit_library",
     "circular_orbits",
     "fit_library",
     "fit_tori",
     "fit_torus",
+    "fundamental_frequencies",
     "integrate_orbit",
     "integrate_orbits",
+    "launch",
+    "launch_orbits",
     "load_tori",
     "pilot_tori",
+    "points_in_cells",
     "refit_library",
     "refit_tori",
     "refit_torus",
+    "reweight",
     "save_tori",
     "symplectic_step",
 ]

@@ -5,7 +5,7 @@ Each needs thousands of steps, and velocities are known to the size of a cell; a
 hundred numbers that give them at any point.
 """
 
-from typing import NamedTuple, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -13,91 +13,28 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import ring
-from oortax.dynamics.delta import FocalDistance, focal_distance
+from oortax.dynamics.orbit import symplectic_step
+from oortax.dynamics.orbit_cells import CellMoments, Passage, counted
+from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.potential.base import AbstractPotential
-from oortax.potential.derived import acceleration
 from oortax.potential.from_density import expand
-from oortax.types import Scalar, Vec3
+from oortax.results import Result
 
 # Orbits that step together.
 _BATCH = {"cpu": 64, "gpu": 16_384}
-# Times along an orbit at which E and the fudge's actions are asked for.
-_SAMPLES = 100
-# Halvings of the interval in ln R, of some 10, in which the shell orbit crosses the plane.
-_HALVINGS = 45
+# Times in each half of an orbit at which E and the fudge's actions are asked for.
+_SAMPLES = 50
 # Radii of circular orbits (kpc) whose periods are the units of time.
 _R_MIN, _R_MAX, _KNOTS = 1e-3, 300.0, 96
 
 
-class Passage(NamedTuple):
-    """How an orbit passes a point: what it does in the point's cell of R and |z|.
-
-    Attributes
-    ----------
-    fraction : of the time spent there; 0: it never passes
-    v_R, v_z : rms speeds along R and z, km/s; NaN where it never passes
-    v_phi : mean azimuthal velocity, km/s
-    tilt : mean of v_R v_z above the plane, (km/s)^2
-    """
-
-    fraction: Float[Array, "*n"]
-    v_R: Float[Array, "*n"]
-    v_z: Float[Array, "*n"]
-    v_phi: Float[Array, "*n"]
-    tilt: Float[Array, "*n"]
-
-
-@final
-class CellMoments(eqx.Module):
-    """Mass and velocities in cells of R and |z|: of one model, or of n orbits in a leading axis.
-
-    Attributes
-    ----------
-    R_edges, z_edges : kpc, rising; z_edges from 0 unless the plane is left out
-    sums : (..., n_R, n_z, 8), mass in a cell, and its products with the means of v_R, v_z, v_phi, v_R^2,
-        v_z^2, v_phi^2 and v_R v_z (km/s); below the plane v_z is counted towards it, as above
-    """
-
-    R_edges: Float[Array, " r"]
-    z_edges: Float[Array, " z"]
-    sums: Float[Array, "*n R Z 8"]
-
-    @property
-    def mass(self) -> Float[Array, "*n R Z"]:
-        """Mass, or the fraction of an orbit's time."""
-        return self.sums[..., 0]
-
-    @property
-    def means(self) -> Float[Array, "*n R Z 7"]:
-        """Means of v_R, v_z, v_phi, v_R^2, v_z^2, v_phi^2, v_R v_z; NaN in empty cells."""
-        mass = self.mass[..., None]
-        return jnp.where(mass > 0.0, self.sums[..., 1:] / jnp.where(mass > 0.0, mass, 1.0), jnp.nan)
-
-    @property
-    def dispersions(self) -> Float[Array, "*n R Z 3"]:
-        """Dispersions of v_R and v_z about 0 and of v_phi about its mean, km/s."""
-        means = self.means
-        return jnp.sqrt(jnp.maximum(means[..., 3:6].at[..., 2].add(-(means[..., 2] ** 2)), 0.0))
-
-    def at(self, R, z) -> Passage:
-        """What happens in the cell of (R, z); NaN beyond the cells."""
-        n_z = len(self.z_edges) - 1
-        cell = _cell(self.R_edges, self.z_edges, jnp.asarray(R), jnp.asarray(z))
-        known = cell < (len(self.R_edges) - 1) * n_z
-        i, j = jnp.divmod(jnp.where(known, cell, 0), n_z)
-        fraction = jnp.where(known, self.mass[..., i, j], jnp.nan)
-        means = jnp.where(known, self.means[..., i, j, :], jnp.nan)
-        return Passage(
-            fraction, jnp.sqrt(means[..., 3]), jnp.sqrt(means[..., 4]), means[..., 2], means[..., 6]
-        )
-
-
 @final
 class OrbitLibrary(eqx.Module):
-    """Orbits, their labels, and what they do in cells of R and |z|; what integrates them is not written.
+    """Orbits, their labels, and what they do in cells of R and |z| (build with `build_orbit_library`).
 
     Attributes
     ----------
@@ -106,6 +43,8 @@ class OrbitLibrary(eqx.Module):
     J_scatter : (n, 2), standard deviations of J_r and J_z along it
     period : (n,), unit of its time: radial period of the circular orbit of energy E, kpc/(km/s)
     energy_error : (n,), the largest change of E over the largest kinetic energy
+    unmixed : (n,), share of the time that the second half of the orbit spends in other cells than the first:
+        large for orbits near a resonance, which fill their tori slowly, and where there were too few periods
     code : (n,), a `Result`: INACCURATE where the energy changed by more than `tol`, OUTSIDE where E is that
         of no circular orbit between 1e-3 and 300 kpc, NONFINITE; with the last two numbers are NaN
     cells : fractions of time, and velocities; an orbit's fractions add to less than 1 if it leaves the cells
@@ -119,14 +58,18 @@ class OrbitLibrary(eqx.Module):
     J_scatter: Float[Array, "*n 2"]
     period: Float[Array, "*n"]
     energy_error: Float[Array, "*n"]
+    unmixed: Float[Array, "*n"]
     code: Int[Array, "*n"]
     cells: CellMoments
 
     def __getitem__(self, rows) -> "OrbitLibrary":
-        cells = CellMoments(self.cells.R_edges, self.cells.z_edges, self.cells.sums[rows])
-        labels = (self.E, self.L_z, self.J, self.J_scatter, self.period, self.energy_error, self.code)
-        E, L_z, J, J_scatter, period, energy_error, code = (part[rows] for part in labels)
-        return OrbitLibrary(E, L_z, J, J_scatter, period, energy_error, code, cells)
+        cells = self.cells.with_sums(self.cells.sums[rows])
+        return OrbitLibrary(*(part[rows] for part in self._labels()), cells=cells)  # type: ignore
+
+    def _labels(self):
+        return (
+            self.E, self.L_z, self.J, self.J_scatter, self.period, self.energy_error, self.unmixed, self.code
+        )  # fmt: skip
 
     def passes(self, R, z) -> Passage:
         """Whether and how fast each orbit passes (R, z), kpc: for all, or for one by `library[i].passes`."""
@@ -134,137 +77,141 @@ class OrbitLibrary(eqx.Module):
 
     def mirrored(self) -> "OrbitLibrary":
         """These orbits in the other sense of rotation."""
-        cells = CellMoments(
-            self.cells.R_edges, self.cells.z_edges, self.cells.sums * jnp.ones(8).at[3].set(-1.0)
-        )
+        cells = self.cells.with_sums(self.cells.sums * jnp.ones(8).at[3].set(-1.0))
         J = self.J * jnp.array([1.0, 1.0, -1.0])
         return eqx.tree_at(lambda o: (o.L_z, o.J, o.cells), self, (-self.L_z, J, cells))
 
 
-def launch(potential: AbstractPotential, R_c, circularity, I_3) -> tuple[Vec3, Vec3]:
-    """Where an orbit of three given integrals starts: x (kpc) and v (km/s).
+def build_orbit_library(
+    potential: AbstractPotential,
+    x: Float[Array, "n 3"],
+    v: Float[Array, "n 3"],
+    *,
+    R_edges: Float[Array, " r"],
+    z_edges: Float[Array, " z"],
+    periods: float = 100.0,
+    steps_per_period: int = 200,
+    tol: float = 1e-4,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> OrbitLibrary:
+    """Integrate orbits and sum what they do in cells of R and |z|.
 
     Parameters
     ----------
-    R_c : kpc, the radius of the circular orbit of its energy
-    circularity : L_z over the angular momentum of that circular orbit, -1 to 1
-    I_3 : 0 to 1, the part of v_z^2 in v_R^2 + v_z^2 where it starts: 0 in the plane, 1 the shell orbit
+    potential : axisymmetric, even in z
+    x, v : (n, 3), where they start, kpc and km/s: such as of `launch_orbits`
+    R_edges, z_edges : kpc, rising, the latter from 0 unless the plane is left out
+    periods : radial periods of the circular orbit of its energy that each is followed
+    steps_per_period : of the fourth-order symplectic integrator
+    tol : change of E, over the largest kinetic energy, above which the code is INACCURATE
+    batch_size : orbits that step together (64 on a CPU, 16384 on a GPU)
+    progress : show a bar
 
-    It starts upwards and outwards from the plane at the radius where the shell orbit of this E and L_z
-    crosses it, which no other orbit's curve in the surface of section leaves out: each I_3 is another orbit,
-    and (but for resonant islands that the line v_R > 0 at this radius misses) each orbit has its I_3. The
-    shell orbit is that of the fudge. Traceable and vmappable, in float64; not meant for derivatives. NaN for
-    integrals out of range.
+    A cell's fraction of time errs by the steps that are taken there, about their number to the power -1, and
+    by what the orbit has not filled (`unmixed`). Raises ValueError for what is not (n, 3), edges that do not
+    rise, and float32.
 
     >>> from oortax import potential
-    >>> pot = potential.mw_potential_2014()
-    >>> x, v = launch(pot, 8.0, 0.8, 0.3)
-    >>> round(float((x[0] * v[1]) / (8.0 * potential.circular_velocity(pot, 8.0))), 6)
-    0.8
-    >>> round(float(v[2] ** 2 / (v[0] ** 2 + v[2] ** 2)), 6)
-    0.3
+    >>> pot = potential.MiyamotoNagai(M=1e11, a=3.0, b=0.5)
+    >>> from oortax.dynamics import launch_orbits
+    >>> start = launch_orbits(pot, 8.0, 0.9, [0.2, 0.8])
+    >>> edges = {"R_edges": jnp.linspace(0.0, 20.0, 11), "z_edges": jnp.linspace(0.0, 8.0, 5)}
+    >>> library = build_orbit_library(pot, *start, **edges, periods=20.0, batch_size=2)
+    >>> library.code.tolist(), library.cells.mass.sum(axis=(1, 2)).round(6).tolist()
+    ([0, 0], [1.0, 1.0])
     """
-    potential = expand(potential)
-    return _launched(potential, focal_distance(potential), *(jnp.asarray(a) for a in (R_c, circularity, I_3)))
-
-
-def launch_orbits(
-    potential: AbstractPotential,
-    R_c: Float[Array, " a"],
-    circularity: Float[Array, " b"],
-    I_3: Float[Array, " c"],
-) -> tuple[Float[Array, "n 3"], Float[Array, "n 3"]]:
-    """x and v of a grid of integrals: all a b c combinations, I_3 fastest (see `launch`).
-
-    Raises ValueError for integrals out of range.
-    """
-    grid = [np.atleast_1d(np.asarray(part, float)) for part in (R_c, circularity, I_3)]
-    for name, part, low, high in zip(
-        ("R_c", "circularity", "I_3"), grid, (0, -1, 0), (np.inf, 1, 1), strict=True
-    ):
-        if part.ndim != 1 or not np.all(
-            (part >= low) & (part <= high) & (part != 0 if name == "R_c" else True)
-        ):
-            raise ValueError(f"{name} = {part}: numbers between {low} and {high} are needed, in one axis")
-    require_float64("launch_orbits", jnp.asarray(grid[0]))
-    return _launched_all(potential, *(a.ravel() for a in np.meshgrid(*grid, indexing="ij")))
+    x, v = jnp.asarray(x), jnp.asarray(v)
+    if x.ndim != 2 or x.shape != v.shape or x.shape[1] != 3 or len(x) == 0:
+        raise ValueError(f"x, v have shapes {x.shape}, {v.shape}: (n, 3) each is needed, n > 0")
+    require_float64("build_orbit_library", x, v)
+    edges = [np.asarray(each, float) for each in (R_edges, z_edges)]
+    for name, each in zip(("R_edges", "z_edges"), edges, strict=True):
+        if each.ndim != 1 or len(each) < 2 or not np.all(np.diff(each) > 0.0) or each[0] < 0.0:
+            raise ValueError(f"{name} = {each}: two or more rising numbers >= 0 are needed")
+    if not periods > 0.0 or not isinstance(steps_per_period, int) or steps_per_period < 8:
+        raise ValueError(
+            f"periods = {periods!r}, steps_per_period = {steps_per_period!r}: periods > 0 and a whole number "
+            ">= 8 of steps are needed"
+        )
+    n, of_sample = len(x), max(1, round(periods * steps_per_period / (2 * _SAMPLES)))
+    size = min(batch_size or _BATCH.get(jax.default_backend(), _BATCH["cpu"]), n)
+    share = periods / (2 * _SAMPLES * of_sample)
+    bar = Progress(
+        TextColumn("orbits"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(), TimeRemainingColumn(), disable=not progress,
+    )  # fmt: skip
+    R, z = (jnp.asarray(each) for each in edges)
+    parts = []
+    with bar:
+        task = bar.add_task("", total=n)
+        for first in range(0, n, size):
+            # Filled up to one shape: one program.
+            rows = np.minimum(np.arange(first, first + size), n - 1)
+            part = _followed(potential, x[rows], v[rows], R, z, of_sample, share, tol)
+            parts.append(jax.tree.map(np.asarray, part[: n - first]))
+            bar.update(task, completed=min(first + size, n))
+    labels = zip(*(part._labels() for part in parts), strict=True)
+    sums = jnp.concatenate([part.cells.sums for part in parts])
+    cells = CellMoments(R, z, sums)
+    return OrbitLibrary(*(jnp.concatenate(list(label)) for label in labels), cells=cells)  # type: ignore
 
 
 @eqx.filter_jit
-def _launched_all(potential, R_c, circularity, I_3):
+def _followed(potential, x, v, R_edges, z_edges, of_sample: int, share, tol) -> OrbitLibrary:
+    """A batch of orbits; `share` of a period is one step."""
     potential = expand(potential)
-    focal = focal_distance(potential)
-    return jax.vmap(lambda *integrals: _launched(potential, focal, *integrals))(R_c, circularity, I_3)
+    fudge = StaeckelFudge(potential)
+    radii = jnp.geomspace(_R_MIN, _R_MAX, _KNOTS)
+    rings = jax.vmap(lambda R: ring(potential, R))(radii)
+    E_ring = rings.Phi + 0.5 * radii * rings.Phi_R
+    log_kappa = 0.5 * jnp.log(rings.Phi_RR + 3.0 * rings.Phi_R / radii)
+    n_cells = (len(R_edges) - 1) * (len(z_edges) - 1)
 
+    def energy(x, v):
+        return 0.5 * (v @ v) + potential.Phi(x)
 
-def _launched(potential, focal: FocalDistance, R_c, circularity, I_3) -> tuple[Vec3, Vec3]:
-    orbit = ring(potential, R_c)
-    E, L_z = orbit.Phi + 0.5 * R_c * orbit.Phi_R, circularity * R_c * jnp.sqrt(R_c * orbit.Phi_R)
-    R = R_c * jnp.exp(_shell(potential, E, L_z / R_c, focal(E, L_z) / (R_c * R_c), R_c))
-    v_phi = L_z / R
-    rest = 2.0 * (E - potential.Phi_of_squares(R * R, jnp.zeros_like(R))) - v_phi * v_phi
-    # That of a circular orbit is 0 but for rounding.
-    rest = jnp.where(jnp.abs(circularity) <= 1.0, jnp.maximum(rest, 0.0), jnp.nan)
-    zero = jnp.zeros_like(R)
-    return jnp.stack([R, zero, zero]), jnp.stack([jnp.sqrt(rest * (1.0 - I_3)), v_phi, jnp.sqrt(rest * I_3)])
+    def one(x, v):
+        E = energy(x, v)
+        period = 2.0 * jnp.pi * jnp.exp(-jnp.interp(E, E_ring, log_kappa))
+        inside = (E > E_ring[0]) & (E < E_ring[-1])
+        dt = share * period
 
+        def step(state, _):
+            x, v, sums = state
+            x, v = symplectic_step(potential, x, v, dt)
+            cell, values = counted(R_edges, z_edges, x, v)
+            return (x, v, sums.at[cell].add(values)), None
 
-def _shell(potential, E, L, Delta2, R_c) -> Scalar:
-    """ln(R/R_c) where the fudge's shell orbit crosses the plane; L and Delta^2 in units of R_c.
+        def sample(state, _):
+            x, v, sums = lax.scan(step, state, length=of_sample)[0]
+            return (x, v, sums), (energy(x, v), 0.5 * (v @ v), fudge.actions(x, v))
 
-    There p_u^2/2 = E R^2 - L_z^2 Delta^2/(2 R^2) - (R^2 + Delta^2) Phi - I_3 has its maximum over R. Its
-    slope is positive at the pericentre of the orbit in the plane and negative at its apocentre.
-    """
+        def half(state, _):
+            x, v = state
+            # The last row is all that is beyond the cells.
+            (x, v, sums), samples = lax.scan(sample, (x, v, jnp.zeros((n_cells + 1, 8))), length=_SAMPLES)
+            return (x, v), (sums / (_SAMPLES * of_sample), samples)
 
-    def outwards(log_R):
-        s = jnp.exp(log_R)
-        x = jnp.stack([s * R_c, jnp.zeros_like(s), jnp.zeros_like(s)])
-        pull = -R_c * acceleration(potential, x)[0]
-        kinetic, turning = 2.0 * (E - potential.Phi(x)), L * L / (s * s)
-        slope = s * kinetic + turning * Delta2 / s - (s * s + Delta2) * pull
-        return jnp.where(kinetic > turning, slope, turning / s - pull) > 0.0
+        sums, samples = lax.scan(half, (x, v), length=2)[1]
+        E_along, kinetic, J = (part.reshape(2 * _SAMPLES, *part.shape[2:]) for part in samples)
+        error = jnp.max(jnp.abs(E_along - E)) / jnp.max(kinetic)
+        unmixed = 0.5 * jnp.sum(jnp.abs(sums[1, :, 0] - sums[0, :, 0]))
+        known = jnp.isfinite(J[:, 0])
+        count = jnp.sum(known)
+        J_mean = jnp.sum(jnp.where(known[:, None], J, 0.0), axis=0) / count
+        off = jnp.where(known[:, None], J - J_mean, 0.0)[:, :2]
+        code = jnp.where(error <= tol, Result.OK, Result.INACCURATE)
+        code = jnp.where(inside, code, Result.OUTSIDE)
+        code = jnp.where(jnp.isfinite(E), code, Result.NONFINITE)
+        good = (code == Result.OK) | (code == Result.INACCURATE)
+        numbers = (
+            E, x[0] * v[1] - x[1] * v[0], J_mean, jnp.sqrt(jnp.sum(off * off, axis=0) / count), period, error,
+            unmixed,
+        )  # fmt: skip
+        numbers = (jnp.where(good, number, jnp.nan) for number in numbers)
+        sums = jnp.where(good, jnp.mean(sums, axis=0)[:-1], jnp.nan)
+        cells = CellMoments(R_edges, z_edges, sums.reshape(len(R_edges) - 1, len(z_edges) - 1, 8))
+        return OrbitLibrary(*numbers, code=code, cells=cells)  # type: ignore
 
-    def halve(_, ends):
-        middle = 0.5 * (ends[0] + ends[1])
-        out = outwards(middle)
-        return jnp.where(out, middle, ends[0]), jnp.where(out, ends[1], middle)
-
-    low = jnp.full_like(E, np.log(1e-4))
-    low, high = lax.fori_loop(0, _HALVINGS, halve, (low, jnp.full_like(E, np.log(2.05))))
-    return 0.5 * (low + high)
-
-
-def points_in_cells(
-    x: Float[Array, "n 3"], v: Float[Array, "n 3"], weight: Float[Array, " n"], R_edges, z_edges
-) -> CellMoments:
-    """Weighted points in cells of R and |z|: stars, or points drawn from tori.
-
-    >>> x, v = jnp.array([[8.0, 0.0, -0.3]]), jnp.array([[10.0, 220.0, -5.0]])
-    >>> cells = points_in_cells(x, v, jnp.ones(1), jnp.array([7.0, 9.0]), jnp.array([0.0, 1.0]))
-    >>> cells.at(8.5, 0.5).tilt
-    Array(50., dtype=float64)
-    """
-    R_edges, z_edges = jnp.asarray(R_edges, float), jnp.asarray(z_edges, float)
-    n_R, n_z = len(R_edges) - 1, len(z_edges) - 1
-    cell, values = jax.vmap(lambda x, v: _counted(R_edges, z_edges, x, v))(x, v)
-    sums = jnp.zeros((n_R * n_z, 8)).at[cell].add(weight[:, None] * values, mode="drop")
-    return CellMoments(R_edges, z_edges, sums.reshape(n_R, n_z, 8))
-
-
-def _cell(R_edges, z_edges, R, z) -> Int[Array, ""]:
-    """The cell's number; that of none is the number of cells."""
-    n_R, n_z = len(R_edges) - 1, len(z_edges) - 1
-    i = jnp.searchsorted(R_edges, R, side="right", method="compare_all") - 1
-    j = jnp.searchsorted(z_edges, jnp.abs(z), side="right", method="compare_all") - 1
-    inside = (i >= 0) & (i < n_R) & (j >= 0) & (j < n_z)
-    return jnp.where(inside, i * n_z + j, n_R * n_z)
-
-
-def _counted(R_edges, z_edges, x: Vec3, v: Vec3) -> tuple[Int[Array, ""], Float[Array, "8"]]:
-    """A point's cell, and what is summed there."""
-    R = jnp.maximum(jnp.hypot(x[0], x[1]), 1e-150)
-    v_R, v_phi = (x[0] * v[0] + x[1] * v[1]) / R, (x[0] * v[1] - x[1] * v[0]) / R
-    v_z = jnp.where(x[2] < 0.0, -v[2], v[2])
-    one = jnp.ones_like(R)
-    values = jnp.stack([one, v_R, v_z, v_phi, v_R * v_R, v_z * v_z, v_phi * v_phi, v_R * v_z])
-    return _cell(R_edges, z_edges, R, x[2]), values
+    return jax.vmap(one)(x, v)

@@ -58,8 +58,10 @@ def coverage(
 def _shares(model: Model, catalogue: Catalogue, nodes: Nodes, finder, settings: Settings):
     points = points_of(model.galaxy, model.survey, nodes, finder, settings)
 
+    built: Any = points.finder
+
     def found(point):
-        return points.finder.actions(*point), 1.0 - points.finder.torus_share(*point)
+        return built.actions(*point), 1.0 - built.torus_share(*point)
 
     J, beyond = chunked_map(found, points.places, settings.batch_size)
     derived = points.with_actions(model.galaxy, nodes, J, settings)

@@ -1,0 +1,126 @@
+"""The disc's surface density from disc stars, with actions of Oort-Lindblad, of the fudge and of tori.
+
+Run `python benchmarks/surface_density.py`. Stars of a warm disc in mw_potential_2014, with exact positions
+and velocities, all that there are (the likelihood is that of benchmarks/flattening.py), drawn by tori. Free:
+the mass and thickness of the disc, the density of the halo, and the six parameters of f. Sigma: the disc's
+column at 8 kpc, at the maximum, over the truth; its standard deviation by Laplace's method; v_c at 8 kpc
+likewise. gamma = 0 are the integrals of Dehnen & Binney (1996, eqs. 1, 2), to each other unknown; gamma = 1
+lets the vertical motion push against the radial one. With tori the library is that of the start, then of the
+maximum.
+"""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+
+import time  # noqa: E402  (after the environment is set)
+from functools import partial  # noqa: E402
+from typing import Any  # noqa: E402
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import numpyro.distributions as dist  # noqa: E402
+
+import flattening  # noqa: E402
+import oortax as ox  # noqa: E402
+from oortax import dynamics, inference, params, potential  # noqa: E402
+
+STARS, MOCKS = 2000, 3
+TORI: dict[str, Any] = {"tol": 3e-4, "n_modes": 22, "max_tori": 4000}
+FREE = ("potential.disc.M", "potential.disc.b", "potential.halo.rho_s")
+
+
+def truth() -> flattening.Shell:
+    """mw_potential_2014 and a warm disc: J_r about 70, J_z about 30 kpc km/s, L_z 1700."""
+    numbers = [7.49, 0.2, 0.13, 0.2, 0.05, 0.035]
+    return flattening.Shell(potential.mw_potential_2014(), *map(jnp.asarray, numbers))
+
+
+def priors(model: flattening.Shell) -> dict[str, Any]:
+    """Wide about the truth."""
+    of_potential = {path: dist.LogNormal(jnp.log(params.get(model, path)), 0.7) for path in FREE}
+    names = ("ln_s", "radial", "vertical", "sd_s", "sd_radial", "sd_vertical")
+    return of_potential | {
+        name: dist.Normal(7.5, 1.0)
+        if name == "ln_s"
+        else dist.LogNormal(jnp.log(float(getattr(model, name))), 0.5)
+        for name in names
+    }
+
+
+def separable(gamma: float, model: flattening.Shell, data):
+    """sum ln f(J) with the actions of separate motions."""
+    x, v, _ = data
+    finder = dynamics.OortLindblad(model.potential, gamma=gamma)
+    return flattening.total_log_f(model, finder.actions, x, v, jnp.zeros_like(x))
+
+
+# The same functions each time: their identities are part of what is compiled.
+SEPARABLE = {gamma: partial(separable, gamma) for gamma in (0.0, 1.0)}
+
+
+def column(pot, R: float = 8.0) -> float:
+    """The disc's, Msun/kpc^2, to 5 kpc on both sides."""
+    z, w = np.polynomial.legendre.leggauss(64)
+    z, w = 2.5 * (z + 1.0), 2.5 * w
+    rho = jax.vmap(lambda z: pot["disc"].rho(R, z))(jnp.asarray(z))
+    return float(2.0 * jnp.sum(jnp.asarray(w) * rho))
+
+
+def fitted(name: str, x, v) -> tuple[inference.Posterior, inference.Maximum]:
+    """The maximum with one kind of actions."""
+    start, wide = truth(), priors(truth())
+    data = (x, v, jnp.zeros_like(x))
+    if name.startswith("Oort"):
+        posterior = inference.Posterior(start, wide, SEPARABLE[float(name[-1])], data)
+        return posterior, inference.maximise(posterior, progress=False)
+    posterior = inference.Posterior(start, wide, flattening.log_likelihood, data)
+    maximum = inference.maximise(posterior, progress=False)
+    tori = None
+    for _ in range(2 if name == "tori" else 0):
+        pot = params.replace(start, maximum.values).potential
+        tori = dynamics.pilot_tori(pot, x, v, progress=False, **TORI) if tori is None else tori.moved_to(pot)
+        added, _ = flattening.added_by_tori(tori, tori.potential, x, v)
+        posterior = inference.Posterior(start, wide, flattening.log_likelihood, (x, v, added))
+        maximum = inference.maximise(posterior, maximum.u, progress=False)
+    return posterior, maximum
+
+
+def main() -> list[dict[str, Any]]:
+    """A row for each kind of actions: means over the mocks."""
+    ox.enable_x64()
+    true = truth()
+    Sigma, v_c = column(true.potential), float(potential.circular_velocity(true.potential, 8.0))
+    found: dict[str, list] = {}
+    for mock in range(MOCKS):
+        x, v = flattening.stars(true, mock, STARS)
+        for name in ("Oort-Lindblad, gamma = 0", "Oort-Lindblad, gamma = 1", "fudge", "tori"):
+            begin = time.perf_counter()
+            posterior, maximum = fitted(name, x, v)
+            gaussian = inference.laplace(posterior, maximum)
+            draws = posterior.constrain(gaussian.sample(jax.random.key(0), 100))
+            pots = [
+                params.replace(true, {path: values[i] for path, values in draws.items()}).potential
+                for i in range(100)
+            ]
+            best = params.replace(true, maximum.values).potential
+            numbers = [column(best) / Sigma, float(np.std([column(pot) for pot in pots])) / Sigma]
+            numbers.append(float(potential.circular_velocity(best, 8.0)) / v_c)
+            found.setdefault(name, []).append([*numbers, time.perf_counter() - begin])
+            print(mock, name, found[name][-1], flush=True)
+    return [
+        {
+            "actions": name,
+            "Sigma / truth": f"{np.mean([r[0] for r in rows]):.3f} ({', '.join(f'{r[0]:.3f}' for r in rows)})",
+            "sd": float(np.mean([r[1] for r in rows])),
+            "v_c / truth": float(np.mean([r[2] for r in rows])),
+            "s a fit": float(np.median([r[3] for r in rows])),
+        }
+        for name, rows in found.items()
+    ]
+
+
+if __name__ == "__main__":
+    for entry in main():
+        print(entry)
