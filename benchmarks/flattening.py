@@ -30,8 +30,8 @@ import oortax as ox  # noqa: E402
 from oortax import dynamics, inference, params, potential  # noqa: E402
 from oortax.params import param  # noqa: E402
 
-MOCKS, STARS = 4, 600
-TORI: dict[str, Any] = {"tol": 1e-3, "n_modes": 45, "max_tori": 6000}
+MOCKS, STARS = 3, 600
+TORI: dict[str, Any] = {"tol": 1e-4, "n_modes": 162, "max_tori": 1000}
 ROUNDS, START = 3, {"potential.q": 0.7}
 
 

@@ -109,16 +109,14 @@ def main() -> list[dict[str, Any]]:
             numbers.append(float(potential.circular_velocity(best, 8.0)) / v_c)
             found.setdefault(name, []).append([*numbers, time.perf_counter() - begin])
             print(mock, name, found[name][-1], flush=True)
-    return [
-        {
-            "actions": name,
-            "Sigma / truth": f"{np.mean([r[0] for r in rows]):.3f} ({', '.join(f'{r[0]:.3f}' for r in rows)})",
-            "sd": float(np.mean([r[1] for r in rows])),
-            "v_c / truth": float(np.mean([r[2] for r in rows])),
-            "s a fit": float(np.median([r[3] for r in rows])),
-        }
-        for name, rows in found.items()
-    ]
+    rows = []
+    for name, of_mocks in found.items():
+        Sigmas, sds, speeds, seconds = np.array(of_mocks).T
+        each = ", ".join(f"{part:.3f}" for part in Sigmas)
+        rows.append({"actions": name, "Sigma / truth": f"{Sigmas.mean():.3f} ({each})"})
+        rows[-1] |= {"sd": float(sds.mean()), "v_c / truth": float(speeds.mean())}
+        rows[-1] |= {"s a fit": float(np.median(seconds))}
+    return rows
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ def fundamental_frequencies(orbit: Orbit) -> FundamentalFrequencies:
     A line's frequency is where |sum_k w_k f(t_k) exp(-i omega t_k)| is largest, by Newton's method from a
     Fourier transform, with the window w = exp(-1/(s (1 - s))), s from 0 to 1 along the orbit: what other
     lines add falls faster than any power of the number of periods. After 40 radial periods frequencies of
-    regular orbits are right to 1e-7 and better (tests/dynamics/test_frequencies.py).
+    regular orbits are right to 1e-7, or 1e-5 where another line is less than some ten cycles away
+    (tests/dynamics/test_frequencies.py).
 
     The times must be the same distance apart, with ten of them or more in the shortest period. Of orbits near
     a shell the strongest line of ln R is that of 2 Omega_z; of boxes exp(i phi) turns at no single rate.

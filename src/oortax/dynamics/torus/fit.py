@@ -26,7 +26,7 @@ _ITERATIONS, _GAIN = 8, 1.2
 _ROOM = 0.05
 # Levenberg's damping: a wave whose n.Omega is sqrt of this times |n_r| Omega_r + |n_z| Omega_z keeps half of
 # its step. At first, and its least.
-_DAMPING, _LEAST = 1e-6, 1e-10
+_DAMPING, LEAST = 1e-6, 1e-10
 
 
 class Fit(NamedTuple):
@@ -56,13 +56,14 @@ def hamiltonian(potential: AbstractPotential, Delta2: Scalar, J_phi: Scalar, at:
 
 
 class Problem(NamedTuple):
-    """What is fitted: one torus on its grid."""
+    """What is fitted: one torus on its grid; `least` is the least damping."""
 
     potential: AbstractPotential
     transformation: Transformation
     warp: Warp
     angles: FudgeAngles
     J: Actions
+    least: Scalar | float = LEAST
 
     def toy_actions(self, grid: Grid, S: Float[Array, " m"]) -> tuple[Field, Field]:
         """J^T_r and J^T_z on the grid."""
@@ -178,7 +179,7 @@ def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None =
         better = rms < state.rms
         old, new = (state.S, state.energy, state.rms), (state.trial, found, rms)
         S, energy, least = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
-        damping = jnp.where(better, jnp.maximum(0.1 * state.damping, _LEAST), 30.0 * state.damping)
+        damping = jnp.where(better, jnp.maximum(0.1 * state.damping, problem.least), 30.0 * state.damping)
         normal = Normal.of(grid, problem.warp, energy)
         matrix = normal.damped(damping)
         miss = normal.project(grid, energy.H - jnp.mean(energy.H))
@@ -194,7 +195,9 @@ def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None =
 
     none = Energy(*[jnp.zeros((grid.chi_r.size, grid.chi_z.size))] * 3)
     infinite = jnp.asarray(jnp.inf)
-    start = _State(S, none, infinite, S, jnp.asarray(10.0 * _DAMPING), infinite, jnp.asarray(0))
+    start = _State(
+        S, none, infinite, S, jnp.maximum(10.0 * _DAMPING, problem.least), infinite, jnp.asarray(0)
+    )
     if steps is None:
         end = lax.while_loop(gains, step, start)
         # The last step, small and from the best S, if none had to be taken back.
@@ -216,7 +219,7 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     energy, by_phi = problem.energy_by_phi(grid, S)
     normal = Normal.of(grid, problem.warp, energy)
     # The matrix is that of the second system, too.
-    matrix = lax.stop_gradient(normal.damped(_LEAST))
+    matrix = lax.stop_gradient(normal.damped(problem.least))
     factor = cholesky(matrix)
     change = -solve(matrix, normal.project(grid, energy.H - jnp.mean(energy.H)), factor)
     fixed = lax.stop_gradient(problem)
@@ -229,7 +232,7 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     slopes = slopes + normal.a * angles_r[:, :, None] + normal.b * angles_z[:, None, :]
     centred = slopes - jnp.mean(slopes, axis=(1, 2), keepdims=True)
     misses = jax.vmap(lambda f: normal.project(grid, f), out_axes=1)(centred)
-    dS_dJ = -solve(normal.damped(_LEAST), misses, factor)
+    dS_dJ = -solve(normal.damped(problem.least), misses, factor)
     n_r, n_z = grid.n[:, 0, None], grid.n[:, 1, None]
     total = jax.vmap(grid.sum, 1)
     change = 2.0 * (normal.a * total(n_r * dS_dJ) + normal.b * total(n_z * dS_dJ))

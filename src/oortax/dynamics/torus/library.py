@@ -58,7 +58,7 @@ class TorusLibrary(eqx.Module):
     nodes : (cells, 64), which tori are a cell's nodes (those of a leaf)
     residual : of interpolated tori: the least of the largest ones along each axis of a leaf, and what the
         others have more; infinite where not all nodes were found, or are of two families
-    tol : what was asked for
+    tol, damping : what was asked for
     tori : the nodes' tori
     """
 
@@ -70,6 +70,7 @@ class TorusLibrary(eqx.Module):
     nodes: Int[Array, "cells nodes"]
     residual: Float[Array, " cells"]
     tol: Float[Array, ""]
+    damping: Float[Array, ""]
     tori: Torus
 
     def __call__(self, J: Actions) -> Torus:
@@ -162,6 +163,7 @@ def fit_library(
     tol: float = 1e-3,
     n_modes: int = 22,
     max_tori: int = 20000,
+    damping: float = 1e-3,
     batch_size: int | None = None,
     progress: bool = True,
 ) -> TorusLibrary:
@@ -181,6 +183,7 @@ def fit_library(
     tol : residual of interpolated tori to aim at
     n_modes : terms of each torus
     max_tori : no cell is cut that would need more
+    damping : as for `fit_tori`; more than there, so that tori on both sides of a resonance are alike
     batch_size : as for `fit_tori`
     progress : show the number of tori
 
@@ -192,7 +195,7 @@ def fit_library(
     lower, upper = _range(total, radial, vertical)
     if not tol > 0.0 or not isinstance(max_tori, int) or max_tori < 64:
         raise ValueError(f"tol = {tol!r}, max_tori = {max_tori!r}: tol > 0 and at least 64 tori are needed")
-    grid = _Grid(expand(potential), n_modes, batch_size, tol)
+    grid = _Grid(expand(potential), n_modes, batch_size, tol, damping)
     bar = Progress(
         SpinnerColumn(),
         TextColumn("library of tori: {task.completed} tori, {task.fields[cells]} cells"),
@@ -214,7 +217,7 @@ def refit_library(potential: AbstractPotential, library: TorusLibrary, *, steps:
     Traceable: the grid stays, a fixed number of Newton steps moves the tori.
     """
     potential = expand(potential)
-    tori = refit_tori(potential, library.tori, steps=steps)
+    tori = refit_tori(potential, library.tori, steps=steps, damping=library.damping)
     errors = _errors(potential, tori, library.nodes, library.lower, library.upper)
     worst = jnp.where(library.leaves(), _whole(errors), jnp.inf)
     return eqx.tree_at(lambda l: (l.tori, l.residual), library, (tori, lax.stop_gradient(worst)))
@@ -273,11 +276,10 @@ def _whole(errors: Float[Array, "cells 3"]) -> Float[Array, " cells"]:
 class _Grid:
     """The grid while it grows, on the host."""
 
-    def __init__(self, potential, n_modes: int, batch_size: int | None, tol: float):
-        self.fit = partial(
-            fit_tori, potential, tol=1.0, n_modes=(n_modes,), batch_size=batch_size, progress=False
-        )
-        self.potential, self.tol = potential, tol
+    def __init__(self, potential, n_modes: int, batch_size: int | None, tol: float, damping: float):
+        options = {"damping": damping, "batch_size": batch_size, "progress": False}
+        self.fit = partial(fit_tori, potential, tol=1.0, n_modes=(n_modes,), **options)
+        self.potential, self.tol, self.damping = potential, tol, damping
         self.places: dict[tuple, int] = {}
         self.q: list[np.ndarray] = []
         self.tori: Torus | None = None
@@ -362,5 +364,6 @@ class _Grid:
             nodes=jnp.asarray(self.nodes),
             residual=worst,
             tol=jnp.asarray(self.tol),
+            damping=jnp.asarray(self.damping),
             tori=jax.tree.map(jnp.asarray, self.tori),
         )

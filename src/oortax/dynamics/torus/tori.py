@@ -11,10 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import circular_orbits
 from oortax.dynamics.delta import focal_distance
-from oortax.dynamics.torus.torus import Torus, _fit_torus, _refitted, refit_torus
+from oortax.dynamics.torus.fit import LEAST
+from oortax.dynamics.torus.torus import Torus, _fit_torus, _refitted, check_refit
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
 from oortax.results import Result
+from oortax.types import Scalar
 
 # Tori that one call to the compiled program fits (at first, and with more terms), and those it holds in the
 # cache at a time.
@@ -27,6 +29,7 @@ def fit_tori(
     *,
     tol: float = 1e-4,
     n_modes: tuple[int, ...] = (45, 162),
+    damping: float = LEAST,
     batch_size: int | None = None,
     progress: bool = True,
 ) -> Torus:
@@ -43,6 +46,9 @@ def fit_tori(
     J : (n, 3), actions (J_r, J_z, J_phi) in kpc km/s
     tol : rms of H over the torus, over Omega_r J_r + Omega_z J_z
     n_modes : numbers of terms to try, rising
+    damping : of terms close to a resonance: one whose n.Omega is below sqrt(damping) (|n_r| Omega_r + |n_z|
+        Omega_z) is followed in part only. The default follows all; with 1e-3 tori pass through resonances
+        smoothly, as those of a library should, and are better as neighbours than each by itself
     batch_size : tori held in memory at a time (16 on a CPU, whose cache they fit; 16384 on a GPU, or as many
         as there are)
     progress : show a bar
@@ -58,7 +64,8 @@ def fit_tori(
     (['OK', 'OUTSIDE'], True)
     """
     actions = _checked_actions(J)
-    _check_arguments(tol, n_modes, batch_size)
+    _check_arguments(tol, n_modes, damping, batch_size)
+    least = jnp.asarray(damping)
     potential = _checked_potential(potential)
     tables = _tables(potential)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tables)):
@@ -82,7 +89,8 @@ def fit_tori(
         task = bar.add_task(f"tori, {n_modes[0]} terms", total=len(actions))
         parts = []
         for rows in _chunks(np.arange(len(actions)), chunk):
-            tori = _fit_chunk(potential, *tables, actions[_padded(rows, chunk)], n_modes[0], batch_size)
+            some = actions[_padded(rows, chunk)]
+            tori = _fit_chunk(potential, *tables, some, n_modes[0], batch_size, least)
             parts.append(_rows(_on_host(tori), slice(len(rows))))
             bar.advance(task, len(rows))
         tori = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -91,7 +99,8 @@ def fit_tori(
             poor = np.flatnonzero((tori.residual > tol) & np.isfinite(tori.S).all(axis=1))
             task = bar.add_task(f"tori, {more} terms", total=len(poor))
             for rows in _chunks(poor, few):
-                better = _refit_chunk(potential, _rows(tori, _padded(rows, few)), batch_size)
+                some = _rows(tori, _padded(rows, few))
+                better = _refit_chunk(potential, some, batch_size, least)
                 tori = _replaced(tori, rows, _rows(_on_host(better), slice(len(rows))))
                 bar.advance(task, len(rows))
     inaccurate = (tori.code == Result.OK) & (tori.residual > tol)
@@ -99,7 +108,14 @@ def fit_tori(
     return jax.tree.map(jnp.asarray, eqx.tree_at(lambda t: t.code, tori, code))
 
 
-def refit_tori(potential: AbstractPotential, tori: Torus, *, steps: int = 2, batch_size: int = 16) -> Torus:
+def refit_tori(
+    potential: AbstractPotential,
+    tori: Torus,
+    *,
+    steps: int = 2,
+    damping: Scalar | float = LEAST,
+    batch_size: int = 16,
+) -> Torus:
     """The same tori in another potential, close by: `refit_torus` for each; traceable.
 
     Modes, families and toy maps are kept and a fixed number of Newton steps is taken, so that a likelihood
@@ -108,7 +124,9 @@ def refit_tori(potential: AbstractPotential, tori: Torus, *, steps: int = 2, bat
     >>> tori = refit_tori(params.replace(pot, {"disc.b": 0.3}), tori)  # doctest: +SKIP
     """
     potential = expand(potential)
-    return lax.map(lambda torus: refit_torus(potential, torus, steps), tori, batch_size=batch_size)
+    check_refit(tori, steps)
+    refitted = lambda torus: _refitted(potential, torus, steps, damping)  # noqa: E731
+    return lax.map(refitted, tori, batch_size=batch_size)
 
 
 @eqx.filter_jit
@@ -117,13 +135,15 @@ def _tables(potential):
 
 
 @eqx.filter_jit
-def _fit_chunk(potential, orbits, focal, J, n_modes: int, batch_size: int) -> Torus:
-    return lax.map(lambda J: _fit_torus(potential, orbits, focal, J, n_modes), J, batch_size=batch_size)
+def _fit_chunk(potential, orbits, focal, J, n_modes: int, batch_size: int, least) -> Torus:
+    return lax.map(
+        lambda J: _fit_torus(potential, orbits, focal, J, n_modes, least), J, batch_size=batch_size
+    )
 
 
 @eqx.filter_jit
-def _refit_chunk(potential, tori: Torus, batch_size: int) -> Torus:
-    return lax.map(lambda torus: _refitted(potential, torus, None), tori, batch_size=batch_size)
+def _refit_chunk(potential, tori: Torus, batch_size: int, least) -> Torus:
+    return lax.map(lambda torus: _refitted(potential, torus, None, least), tori, batch_size=batch_size)
 
 
 def _chunk(n: int, batch_size: int, most: int) -> int:
@@ -214,9 +234,11 @@ def _checked_actions(J) -> np.ndarray:
     return J.astype(float)
 
 
-def _check_arguments(tol, n_modes, batch_size) -> None:
+def _check_arguments(tol, n_modes, damping, batch_size) -> None:
     if not tol > 0.0:
         raise ValueError(f"tol = {tol!r}: a positive number is needed, such as 1e-4")
+    if not 0.0 <= damping < 1.0:
+        raise ValueError(f"damping = {damping!r}: a number from 0 to 1 is needed, such as 1e-3")
     rising = all(isinstance(m, int) for m in n_modes) and list(n_modes) == sorted(set(n_modes))
     if not n_modes or not rising or n_modes[0] < 1:
         raise ValueError(f"n_modes = {n_modes!r}: rising whole numbers are needed, such as (45, 162)")

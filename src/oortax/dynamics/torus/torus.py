@@ -12,7 +12,7 @@ from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import CircularOrbits, circular_orbits
 from oortax.dynamics.delta import FocalDistance, focal_distance
 from oortax.dynamics.torus.angles import FudgeAngles, Shift, fudge_angles
-from oortax.dynamics.torus.fit import Fit, Problem, finish, fit
+from oortax.dynamics.torus.fit import LEAST, Fit, Problem, finish, fit
 from oortax.dynamics.torus.generating import Series, Warp
 from oortax.dynamics.torus.grid import fresh, grid
 from oortax.dynamics.torus.matching import matched
@@ -259,7 +259,9 @@ def _fit_from_scratch(potential, J: Actions, n_modes: int) -> Torus:
     return _fit_torus(potential, circular_orbits(potential), focal_distance(potential), J, n_modes)
 
 
-def _fit_torus(potential, orbits: CircularOrbits, focal: FocalDistance, J: Actions, n_modes: int) -> Torus:
+def _fit_torus(
+    potential, orbits: CircularOrbits, focal: FocalDistance, J: Actions, n_modes: int, damping=LEAST
+) -> Torus:
     asked = J
     total = J[0] + J[1] + jnp.abs(J[2])
     # A constant is added: derivatives with respect to J stay what they are.
@@ -271,9 +273,9 @@ def _fit_torus(potential, orbits: CircularOrbits, focal: FocalDistance, J: Actio
     transformation = lax.stop_gradient(matched(motion, ends, fixed_J))
     warp = lax.stop_gradient(Warp.of(ends.half))
     angles = lax.stop_gradient(fudge_angles(motion, ends, fixed_J, transformation, warp, miss < _FOUND))
-    fixed = Problem(frozen, transformation, warp, angles, fixed_J)
+    fixed = Problem(frozen, transformation, warp, angles, fixed_J, damping)
     S = lax.stop_gradient(fit(fixed, grid(n_modes), jnp.zeros(n_modes)))
-    return _complete(Problem(potential, transformation, warp, angles, J), S, asked, known=jnp.array(True))
+    return _complete(Problem(potential, transformation, warp, angles, J, damping), S, asked, jnp.array(True))
 
 
 def refit_torus(potential: AbstractPotential, torus: Torus, steps: int = 2) -> Torus:
@@ -291,17 +293,22 @@ def refit_torus(potential: AbstractPotential, torus: Torus, steps: int = 2) -> T
     >>> bool(thicker.Omega[1] < torus.Omega[1]), bool(thicker.residual < 1e-3)
     (True, True)
     """
-    if not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"steps = {steps!r}: a whole number >= 0 is needed")
-    require_float64("refit_torus", torus.J)
+    check_refit(torus, steps)
     return _refitted(expand(potential), torus, steps)
 
 
+def check_refit(torus: Torus, steps: int) -> None:
+    """What is asked of tori that are fitted again."""
+    if not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"steps = {steps!r}: a whole number >= 0 is needed")
+    require_float64("refit_torus", torus.J)
+
+
 @eqx.filter_jit
-def _refitted(potential, torus: Torus, steps: int | None) -> Torus:
+def _refitted(potential, torus: Torus, steps: int | None, least=LEAST) -> Torus:
     """With the torus's modes; steps None: until nothing is gained."""
     problem = Problem(
-        potential, *lax.stop_gradient((torus.transformation, torus.warp, torus.angles)), torus.J
+        potential, *lax.stop_gradient((torus.transformation, torus.warp, torus.angles)), torus.J, least
     )
     known = jnp.all(jnp.isfinite(torus.S))
     start = lax.stop_gradient(jnp.where(known, torus.S, 0.0))
