@@ -5,7 +5,7 @@ sum ln f(J), with f of unit mass whatever the potential, so that nothing but the
 is a Gaussian in (ln s, sqrt(J_r/s), sqrt(J_z/(J_z + |J_phi|))), s = J_r + J_z + |J_phi|, about a halo's
 shell; its six parameters, q and both densities of the potential are free. Stars are drawn by tori fitted to
 their J, at random angles. With tori the actions of `pilot_tori` are used: the library is that of the start (q
-= 0.7; the truth is 0.8), then of the maximum, three times. As the stars are exact, what a library adds to the
+= 0.7; the truth is 0.8), then of the maximum, six times. As the stars are exact, what a library adds to the
 fudge's J is computed once for each. "q": mean and standard deviation of the posterior (Laplace's for all
 mocks, NUTS for the first); "pull": (mean - truth)/sd; seconds: of the whole, compilation apart from that of
 the library.
@@ -30,9 +30,9 @@ import oortax as ox  # noqa: E402
 from oortax import dynamics, inference, params, potential  # noqa: E402
 from oortax.params import param  # noqa: E402
 
-MOCKS, STARS = 3, 600
+MOCKS, STARS = 3, 2000
 TORI: dict[str, Any] = {"tol": 1e-4, "n_modes": 162, "max_tori": 1000}
-ROUNDS, START = 3, {"potential.q": 0.7}
+ROUNDS, START = 6, {"potential.q": 0.7}
 
 
 @final
@@ -152,6 +152,7 @@ def fitted(x, v, with_tori: bool) -> tuple[inference.Posterior, inference.Maximu
             share = float(jnp.mean(shares))
             posterior = inference.Posterior(start, PRIORS, log_likelihood, (x, v, added))
             maximum = inference.maximise(posterior, maximum.u, progress=False)
+            print(f"    q = {maximum.values['potential.q']:.4f}, tori {100.0 * share:.1f} %", flush=True)
     return posterior, maximum, share
 
 
