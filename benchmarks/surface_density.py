@@ -51,7 +51,7 @@ def priors(model: flattening.Shell) -> dict[str, Any]:
 
 def separable(gamma: float, model: flattening.Shell, data):
     """sum ln f(J) with the actions of separate motions."""
-    x, v, _ = data
+    x, v, *_ = data
     finder = dynamics.OortLindblad(model.potential, gamma=gamma)
     return flattening.total_log_f(model, finder.actions, x, v, jnp.zeros_like(x))
 
@@ -68,21 +68,24 @@ def column(pot, R: float = 8.0) -> float:
     return float(2.0 * jnp.sum(jnp.asarray(w) * rho))
 
 
+BY_FUDGE = partial(flattening.by_fudge, FREE)
+
+
 def fitted(name: str, x, v) -> tuple[inference.Posterior, inference.Maximum]:
     """The maximum with one kind of actions."""
     start, wide = truth(), priors(truth())
-    data = (x, v, jnp.zeros_like(x))
-    if name.startswith("Oort"):
-        posterior = inference.Posterior(start, wide, SEPARABLE[float(name[-1])], data)
-        return posterior, inference.maximise(posterior, progress=False)
-    posterior = inference.Posterior(start, wide, flattening.log_likelihood, data)
+    log_likelihood = SEPARABLE[float(name[-1])] if name.startswith("Oort") else BY_FUDGE
+    posterior = inference.Posterior(start, wide, log_likelihood, (x, v, *flattening.without_tori(FREE, x)))
     maximum = inference.maximise(posterior, progress=False)
     tori = None
     for _ in range(2 if name == "tori" else 0):
-        pot = params.replace(start, maximum.values).potential
-        tori = dynamics.pilot_tori(pot, x, v, progress=False, **TORI) if tori is None else tori.moved_to(pot)
-        added, _ = flattening.added_by_tori(tori, tori.potential, x, v)
-        posterior = inference.Posterior(start, wide, flattening.log_likelihood, (x, v, added))
+        at = params.replace(start, maximum.values)
+        if tori is None:
+            tori = dynamics.pilot_tori(at.potential, x, v, progress=False, **TORI)
+        else:
+            tori = tori.moved_to(at.potential)
+        added, _ = flattening.from_tori(FREE, tori, at, x, v)
+        posterior = inference.Posterior(start, wide, BY_FUDGE, (x, v, *added))
         maximum = inference.maximise(posterior, maximum.u, progress=False)
     return posterior, maximum
 

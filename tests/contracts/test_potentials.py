@@ -79,6 +79,7 @@ def test_every_kind_has_a_case():
 
 
 @eqx.filter_jit
+@eqx.filter_jit
 def forces(pot, x):
     """Accelerations at many points."""
     return jax.vmap(lambda x: potential.acceleration(pot, x))(x)
@@ -126,14 +127,19 @@ def test_acceleration_is_differentiable_in_parameters_and_position():
     assert all((np.asarray(slope) == 0.0).all() for slope in centre.values())
 
 
+@eqx.filter_jit
+def _Phi(pot, x):
+    return jax.vmap(pot.Phi)(x)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_acceleration_is_minus_the_gradient(pot, axis):
-    Phi, force = jax.jit(jax.vmap(pot.Phi)), forces(pot, POINTS)
+    force = forces(pot, POINTS)
     # h = 1e-3 r: truncation 1e-12 of the third-order scale, rounding 1e-16/1e-3 times Phi r/Phi ~ 1e-12. In a
     # disc 0.2 kpc high, h = 0.008 kpc at R = 8 kpc leaves (0.008/0.2)^4 of the layer's field: 7e-8 measured.
     h = 1e-3 * jnp.linalg.norm(POINTS, axis=1)
     unit = jnp.zeros(3).at[axis].set(1.0)
-    differences = central(lambda s: Phi(POINTS + s[:, None] * unit), jnp.zeros_like(h), h)
+    differences = central(lambda s: _Phi(pot, POINTS + s[:, None] * unit), jnp.zeros_like(h), h)
     size = jnp.linalg.norm(force, axis=1)
     accuracy = 2e-7 if _has_densities(pot) else 1e-8
     assert np.max(np.abs(force[:, axis] + differences) / size) < accuracy
@@ -255,16 +261,21 @@ def test_poisson_map_of_densities(name):
     assert np.sum(rho > 0.1 * scale) >= 6
 
 
+@eqx.filter_jit
+def _Phi_and_slopes(pot, x):
+    """Compiled once for all points of a potential."""
+    return *jax.value_and_grad(pot.Phi)(x), jax.grad(lambda pot: pot.Phi(x))(pot)
+
+
 @pytest.mark.parametrize(
     "x",
     [(0.0, 0.0, 0.0), (0.0, 0.0, 2.0), (8.0, 0.0, 0.0), (0.0, 0.0, 1e-9), (1e-9, 0.0, 0.0), (1e5, 0.0, 1e5)],
 )
 def test_singular_points_are_finite(pot, x):
     x = jnp.array(x)
-    value, gradient = jax.jit(jax.value_and_grad(pot.Phi))(x)
-    by_parameters = jax.tree.leaves(jax.grad(lambda pot: pot.Phi(x))(pot))
+    value, gradient, by_parameters = _Phi_and_slopes(pot, x)
     assert np.isfinite(value) and np.all(np.isfinite(gradient))
-    assert all(np.isfinite(leaf) for leaf in by_parameters)
+    assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(by_parameters))
     # By symmetry no force leaves the axis or the plane; at large r the pull is inwards.
     np.testing.assert_array_equal(np.asarray(gradient)[np.asarray(x) == 0.0], 0.0)
     assert np.all(np.asarray(gradient) * np.asarray(x) >= 0.0)

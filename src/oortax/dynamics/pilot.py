@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from oortax.dynamics.base import require_float64
 from oortax.dynamics.staeckel import StaeckelFudge
-from oortax.dynamics.torus.library import TorusLibrary, fit_library, refit_library, to_grid
+from oortax.dynamics.torus.library import TorusLibrary, fit_library, moved_library, to_grid
 from oortax.dynamics.torus_finder import TorusFinder
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
@@ -42,15 +42,10 @@ class PilotTori(eqx.Module):
         """The finder in a potential; actions move from the pilot's as the fudge's do."""
         return TorusFinder(potential, self.library, pilot=self.potential)
 
-    def moved_to(self, potential: AbstractPotential, steps: int = 3) -> "PilotTori":
-        """The same tori in another potential (`refit_library`), such as that of a first maximum."""
+    def moved_to(self, potential: AbstractPotential) -> "PilotTori":
+        """The same tori in another potential (`moved_library`), such as that of a first maximum."""
         potential = expand(potential)
-        return PilotTori(potential, _refitted(potential, self.library, steps))
-
-
-@eqx.filter_jit
-def _refitted(potential, library: TorusLibrary, steps: int) -> TorusLibrary:
-    return refit_library(potential, library, steps=steps)
+        return PilotTori(potential, moved_library(potential, self.library))
 
 
 def pilot_tori(

@@ -223,6 +223,32 @@ def refit_library(potential: AbstractPotential, library: TorusLibrary, *, steps:
     return eqx.tree_at(lambda l: (l.tori, l.residual), library, (tori, lax.stop_gradient(worst)))
 
 
+def moved_library(
+    potential: AbstractPotential, library: TorusLibrary, *, batch_size: int | None = None
+) -> TorusLibrary:
+    """The library in another potential, however far: its nodes fitted from scratch, its errors measured anew.
+
+    The grid stays. From the host; `refit_library` is the traceable form for small steps, which loses tori on
+    large ones.
+
+    >>> library = moved_library(params.replace(pot, {"disc.b": 0.5}), library)  # doctest: +SKIP
+    """
+    potential, J = expand(potential), np.asarray(library.tori.J)
+    tori = fit_tori(
+        potential,
+        np.resize(J, (-(-len(J) // CHUNK) * CHUNK, 3)),
+        tol=1.0,
+        n_modes=(library.tori.S.shape[1],),
+        damping=float(library.damping),
+        batch_size=batch_size,
+        progress=False,
+    )
+    tori = jax.tree.map(lambda leaf: leaf[: len(J)], tori)
+    errors = _errors(potential, tori, library.nodes, library.lower, library.upper)
+    worst = jnp.where(library.leaves(), _whole(errors), jnp.inf)
+    return eqx.tree_at(lambda l: (l.tori, l.residual), library, (tori, worst))
+
+
 def _range(*ranges: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     for name, (low, high), most in zip(_NAMES, ranges, (np.inf, 1.0, 1.0), strict=True):
         least = 0.0 if name != "total" else 1e-3
