@@ -236,7 +236,7 @@ def moved_library(
     potential, J = expand(potential), np.asarray(library.tori.J)
     tori = fit_tori(
         potential,
-        np.resize(J, (-(-len(J) // CHUNK) * CHUNK, 3)),
+        jnp.asarray(np.resize(J, (-(-len(J) // CHUNK) * CHUNK, 3))),
         tol=1.0,
         n_modes=(library.tori.S.shape[1],),
         damping=float(library.damping),

@@ -305,7 +305,7 @@ def check_refit(torus: Torus, steps: int) -> None:
 
 
 @eqx.filter_jit
-def _refitted(potential, torus: Torus, steps: int | None, least=LEAST) -> Torus:
+def _refitted(potential, torus: Torus, steps: int | None, least: Scalar | float = LEAST) -> Torus:
     """With the torus's modes; steps None: until nothing is gained."""
     problem = Problem(
         potential, *lax.stop_gradient((torus.transformation, torus.warp, torus.angles)), torus.J, least
