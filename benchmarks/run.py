@@ -1,7 +1,7 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, finders, orbit_library, flattening, surface_density, tori, four_orbits,
-reference, library, transformations, likelihood, recovery; gpu, which needs one; and mocks, which needs the
+Benchmarks: potentials, actions, finders, orbit_library, surface_density, tori, four_orbits, reference,
+library, transformations, likelihood, recovery; gpu, which needs one; and mocks, which needs the
 catalogues (see there). Those not run are kept as they are.
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import actions
 import finders
-import flattening
 import four_orbits
 import gpu
 import library
@@ -34,7 +33,6 @@ BENCHMARKS = {
     "actions": actions,
     "finders": finders,
     "orbit_library": orbit_library,
-    "flattening": flattening,
     "surface_density": surface_density,
     "tori": tori,
     "gpu": gpu,
