@@ -36,7 +36,7 @@ from oortax import dynamics, inference, params, potential  # noqa: E402
 from oortax.params import param  # noqa: E402
 
 MOCKS, STARS = 3, 2000
-TORI: dict[str, Any] = {"tol": 1e-4, "n_modes": 162, "max_tori": 1000}
+TORI: dict[str, Any] = {"tol": 1e-4, "n_modes": 162, "max_tori": 1000, "damping": 1e-3}
 ROUNDS, STEP, START = 4, 0.02, {"potential.q": 0.7}
 PATHS = ("potential.q", "potential.rho_s", "potential.rho_d")
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from oortax.dynamics.base import require_float64
 from oortax.dynamics.staeckel import StaeckelFudge
+from oortax.dynamics.torus.fit import LEAST
 from oortax.dynamics.torus.library import TorusLibrary, fit_library, moved_library, to_grid
 from oortax.dynamics.torus_finder import TorusFinder
 from oortax.potential.base import AbstractPotential
@@ -56,6 +57,7 @@ def pilot_tori(
     tol: float = 3e-4,
     n_modes: int = 22,
     max_tori: int = 4000,
+    damping: float = LEAST,
     batch_size: int | None = None,
     progress: bool = True,
 ) -> PilotTori:
@@ -65,7 +67,7 @@ def pilot_tori(
     ----------
     potential : the pilot: where the fit starts
     x, v : (n, 3), kpc and km/s: the stars, or nodes of their errors
-    tol, n_modes, max_tori, batch_size, progress : as for `fit_library`
+    tol, n_modes, max_tori, damping, batch_size, progress : as for `fit_library`
 
     The library's range of ln(J_r + J_z + |J_phi|) and of the shares is that of all but 0.1 % of the stars, by
     the fudge, with some margin, and down to circular and planar orbits; beyond, the fudge serves. Raises
@@ -93,6 +95,7 @@ def pilot_tori(
         tol=tol,
         n_modes=n_modes,
         max_tori=max_tori,
+        damping=damping,
         batch_size=batch_size,
         progress=progress,
     )

@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from oortax.dynamics.torus.fit import LEAST
 from oortax.dynamics.torus.tori import CHUNK, fit_tori, refit_tori
 from oortax.dynamics.torus.torus import Torus, residual
 from oortax.potential.base import AbstractPotential
@@ -163,7 +164,7 @@ def fit_library(
     tol: float = 1e-3,
     n_modes: int = 22,
     max_tori: int = 20000,
-    damping: float = 1e-3,
+    damping: float = LEAST,
     batch_size: int | None = None,
     progress: bool = True,
 ) -> TorusLibrary:
@@ -183,7 +184,9 @@ def fit_library(
     tol : residual of interpolated tori to aim at
     n_modes : terms of each torus
     max_tori : no cell is cut that would need more
-    damping : as for `fit_tori`; more than there, so that tori on both sides of a resonance are alike
+    damping : as for `fit_tori`. With 1e-3 tori on both sides of a resonance are alike: in the halo of
+        dehnen_binney_1996 the median residual of 49 cells fell from 4e-2 to 6e-3, in that of
+        mw_potential_2014 from 1.6e-3 to 1.5e-3; frequencies close to a resonance change by more than 1e-3
     batch_size : as for `fit_tori`
     progress : show the number of tori
 
