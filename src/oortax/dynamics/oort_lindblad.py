@@ -118,7 +118,7 @@ class OortLindblad(AbstractActionFinder):
     >>> finder = OortLindblad(potential.mw_potential_2014())
     >>> x, v = jnp.array([8.0, 0.0, 0.1]), jnp.array([30.0, 210.0, 15.0])
     >>> finder.actions(x, v).round(1)
-    Array([  14.4,    1.9, 1680. ], dtype=float64)
+    Array([  14.4,    2. , 1680. ], dtype=float64)
     """
 
     potential: AbstractPotential
