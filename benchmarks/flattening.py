@@ -10,9 +10,10 @@ the maximum. As the stars are exact, what a library adds to the fudge's J is com
 and standard deviation of the posterior (Laplace's for all mocks, NUTS for the first); "pull": (mean -
 truth)/sd; seconds: of the whole, compilation apart from that of the library.
 
-Not settled, and so not in run.py: with the fudge's derivatives of what tori add (as `PilotTori` has them) q
-comes out high by two standard deviations, at a fixed point; with those of tori the iteration goes astray from
-q = 0.7, though they are sound at the truth: the maximum of a linear model of J far from where it was made.
+Not settled, and so not in run.py: with the fudge's derivatives of what tori add (as `PilotTori` has them; an
+earlier form of this script) q comes out high by two standard deviations, at a fixed point; with those of tori
+the iteration goes astray from q = 0.7, though they are sound at the truth: the maximum of a linear model of J
+far from where it was made.
 """
 
 import os

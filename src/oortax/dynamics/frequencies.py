@@ -38,7 +38,7 @@ def fundamental_frequencies(orbit: Orbit) -> FundamentalFrequencies:
     A line's frequency is where |sum_k w_k f(t_k) exp(-i omega t_k)| is largest, by Newton's method from a
     Fourier transform, with the window w = exp(-1/(s (1 - s))), s from 0 to 1 along the orbit: what other
     lines add falls faster than any power of the number of periods. After 40 radial periods frequencies of
-    regular orbits are right to 1e-7, or 1e-5 where another line is less than some ten cycles away
+    regular orbits are right to 3e-7, or 3e-5 where another line is less than some ten cycles away
     (tests/dynamics/test_frequencies.py).
 
     The times must be the same distance apart, with ten of them or more in the shortest period. Of orbits near

@@ -66,8 +66,7 @@ class TorusFinder(AbstractActionFinder):
         which tori are then no function. Actions move with the potential as the fudge's, from where they are
         exact: what is wrong with this is the product of the fudge's error with how much the potential has
         moved, and costs no torus. Its derivatives in the potential are the fudge's, and so where a likelihood
-        has its maximum is not settled by tori alone: in dehnen_binney_1996 a halo's q came out two standard
-        deviations high, with the fudge ten low (benchmarks/flattening.py).
+        has its maximum is not settled by tori alone: where the fudge is poor it is biased.
     steps : int
         Tori that are tried in turn; each squares the error.
     refit : int

@@ -40,12 +40,11 @@ def coverage(
     ----------
     finder : what `log_likelihood` is given, such as `dynamics.pilot_tori` makes
 
-    Below 1e-3 in a normal fit. What is served by the fudge is not wrong by itself: the region is fixed in
+    What is served by the fudge is not wrong by itself: the region is fixed in
     the library's coordinates, the same for stars and normalisation. Raises ValueError if the finder has no
     `torus_share`.
 
-    >>> coverage(model, catalogue, nodes, finder=tori)  # doctest: +SKIP
-    Coverage(stars=0.0004, normalisation=0.0007)
+    >>> stars, normalisation = coverage(model, catalogue, nodes, finder=tori)  # doctest: +SKIP
     """
     made = None if isinstance(finder, str) else eqx.filter_eval_shape(finder, model.galaxy.potential)
     if not hasattr(made, "torus_share"):

@@ -184,9 +184,7 @@ def fit_library(
     tol : residual of interpolated tori to aim at
     n_modes : terms of each torus
     max_tori : no cell is cut that would need more
-    damping : as for `fit_tori`. With 1e-3 tori on both sides of a resonance are alike: in the halo of
-        dehnen_binney_1996 the median residual of 49 cells fell from 4e-2 to 6e-3, in that of
-        mw_potential_2014 from 1.6e-3 to 1.5e-3; frequencies close to a resonance change by more than 1e-3
+    damping : as for `fit_tori`; try 1e-3 where many orbits are resonant, and compare `residual`
     batch_size : as for `fit_tori`
     progress : show the number of tori
 

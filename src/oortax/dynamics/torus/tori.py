@@ -47,8 +47,8 @@ def fit_tori(
     tol : rms of H over the torus, over Omega_r J_r + Omega_z J_z
     n_modes : numbers of terms to try, rising
     damping : of terms close to a resonance: one whose n.Omega is below sqrt(damping) (|n_r| Omega_r + |n_z|
-        Omega_z) is followed in part only. The default follows all; with 1e-3 tori pass through resonances
-        smoothly, as those of a library should, and are better as neighbours than each by itself
+        Omega_z) is followed in part only. The default follows all; more keeps S_n small near resonances,
+        so that tori on both sides are alike
     batch_size : tori held in memory at a time (16 on a CPU, whose cache they fit; 16384 on a GPU, or as many
         as there are)
     progress : show a bar
