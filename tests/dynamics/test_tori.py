@@ -164,6 +164,7 @@ BAD = {
     "no torus": ({"J": J[:0]}, r"\(n, 3\)"),
     "float32": ({"J": J.astype(np.float32)}, "float64"),
     "tol": ({"tol": 0.0}, "tol"),
+    "damping": ({"damping": 1.0}, "damping"),
     "modes fall": ({"n_modes": (45, 22)}, "rising"),
     "no modes": ({"n_modes": ()}, "rising"),
     "batch": ({"batch_size": 0}, "batch_size"),
