@@ -12,7 +12,7 @@ periods. ms: one torus of 16 in a batch, one thread, without compilation. AGAMA'
 
 import os
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from typing import Any  # noqa: E402  (after the environment is set)

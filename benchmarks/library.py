@@ -10,7 +10,7 @@ and with `phase_point` at one angle; refit: all nodes in another potential by tw
 
 import os
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time  # noqa: E402  (after the environment is set)

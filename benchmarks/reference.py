@@ -15,7 +15,7 @@ km/s, kpc km/s, km/s/kpc; err_ columns are relative.
 
 import os
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import csv  # noqa: E402  (after the environment is set)

@@ -11,7 +11,7 @@ maximum.
 
 import os
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import time  # noqa: E402  (after the environment is set)
 from functools import partial  # noqa: E402

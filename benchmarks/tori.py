@@ -21,7 +21,7 @@ succeeds, 67 of 100 halo tori fail in MWPotential2014; 3 to 11 us a point.
 import argparse
 import os
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time  # noqa: E402  (after the environment is set)

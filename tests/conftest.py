@@ -56,7 +56,7 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
-# A compiled program holds memory and maps of it; Linux gives a process 65,530 of these, and XLA aborts without.
+# A compiled program holds memory and maps of it. Past the 65,530 maps of a Linux process XLA aborts.
 _MOST_MAPS, _MOST_BYTES = 25_000, 3 << 30
 
 
