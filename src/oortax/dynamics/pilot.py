@@ -9,10 +9,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from oortax.dynamics.base import require_float64
+from oortax.dynamics.moved_finder import MovedTorusFinder
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.fit import LEAST
 from oortax.dynamics.torus.library import TorusLibrary, fit_library, moved_library, to_grid
-from oortax.dynamics.torus_finder import TorusFinder
+from oortax.dynamics.torus.linear import LinearTori, linear
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
 
@@ -25,7 +26,7 @@ _MOST_RADIAL, _MOST_VERTICAL = 0.85, 0.9
 
 @final
 class PilotTori(eqx.Module):
-    """Makes a `TorusFinder` for any potential close to that of the library (build with `pilot_tori`).
+    """Makes a `MovedTorusFinder` for any potential close to that of the library (build with `pilot_tori`).
 
     Give it to `oortax.model.log_likelihood` as `finder`, as an argument of what is jitted: it is a tree of
     arrays, of the same shapes after `moved_to`.
@@ -34,18 +35,23 @@ class PilotTori(eqx.Module):
     ----------
     potential : that of the tori
     library : its tori
+    linear : how they answer to a change of the potential
     """
 
     potential: AbstractPotential
     library: TorusLibrary
+    linear: LinearTori
 
-    def __call__(self, potential: AbstractPotential) -> TorusFinder:
-        """The finder in a potential; actions move from the pilot's as the fudge's do."""
-        return TorusFinder(potential, self.library, pilot=self.potential)
+    def __init__(self, potential: AbstractPotential, library: TorusLibrary):
+        self.potential, self.library = expand(potential), library
+        self.linear = linear(self.potential, library.tori)
+
+    def __call__(self, potential: AbstractPotential) -> MovedTorusFinder:
+        """The finder in a potential, as tori answer to the change from the pilot's."""
+        return MovedTorusFinder(potential, self.potential, self.library, self.linear)
 
     def moved_to(self, potential: AbstractPotential) -> "PilotTori":
         """The same tori in another potential (`moved_library`), such as that of a first maximum."""
-        potential = expand(potential)
         return PilotTori(potential, moved_library(potential, self.library))
 
 

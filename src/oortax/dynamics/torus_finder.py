@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions, require_float64
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.library import TorusLibrary, at_actions, node_weights, refit_library
+from oortax.dynamics.torus.linear import LinearTori
 from oortax.dynamics.torus.torus import Torus
 from oortax.numerics.implicit import moving_as
 from oortax.numerics.nodes import mean_of_rows
@@ -41,6 +42,15 @@ class _Passing(NamedTuple):
     share: Scalar
 
 
+class Added(NamedTuple):
+    """What tori add to the fudge's actions, in all; their own, their residual and share."""
+
+    J: Actions
+    floor: Actions
+    residual: Scalar
+    share: Scalar
+
+
 @final
 class TorusFinder(AbstractActionFinder):
     """Actions, angles and frequencies by tori, of any bound (x, v).
@@ -53,25 +63,25 @@ class TorusFinder(AbstractActionFinder):
     other over 2 % of the range, a smooth function of q (see `TorusLibrary`), the same for stars and
     normalisation.
 
-        J = J_fudge(x, v; potential) + share (J_torus - J_fudge)(x, v; pilot)
+        J = J_fudge + share (J_torus - J_fudge)
 
     Parameters
     ----------
     potential : AbstractPotential
         Build the finder inside jit, from the potential of the moment.
     library : TorusLibrary
-        Tori of the potential, or of the pilot.
-    pilot : AbstractPotential, optional
-        The potential of the library's tori where that is another, close by; None: `potential` as it is, of
-        which tori are then no function. Actions move with the potential as the fudge's, from where they are
-        exact: what is wrong with this is the product of the fudge's error with how much the potential has
-        moved, and costs no torus. Its derivatives in the potential are the fudge's, and so where a likelihood
-        has its maximum is not settled by tori alone: where the fudge is poor it is biased.
+        Tori of the potential, or of one close by with `linear` or `refit`.
+    linear : LinearTori, optional
+        How the library's tori answer to a change of the potential (`oortax.dynamics.torus.linear`): they
+        become those of `potential` to first order in the change, which costs no torus, and derivatives in
+        the potential are the tori's. Frequencies stay those of the library.
     steps : int
         Tori that are tried in turn; each squares the error.
     refit : int
         Newton's steps that make the tori those of `potential` (`refit_library`), which costs a millisecond a
-        torus on a CPU: exact, derivatives in the potential too. Not with a pilot.
+        torus on a CPU: exact, derivatives in the potential too. Not with `linear`. Without either tori are
+        no function of the potential: derivatives in it are the fudge's, and a likelihood's maximum is biased
+        where the fudge is poor.
 
     Notes
     -----
@@ -92,8 +102,8 @@ class TorusFinder(AbstractActionFinder):
 
     library: TorusLibrary
     fudge: StaeckelFudge
-    pilot: StaeckelFudge | None
     table: Float[Array, "tori numbers"]
+    change: Float[Array, "tori numbers"] | None
     steps: int = eqx.field(static=True)
     moving: bool = eqx.field(static=True)
 
@@ -102,37 +112,35 @@ class TorusFinder(AbstractActionFinder):
         potential: AbstractPotential,
         library: TorusLibrary,
         *,
-        pilot: AbstractPotential | None = None,
+        linear: LinearTori | None = None,
         steps: int = 2,
         refit: int = 0,
     ):
         if not isinstance(steps, int) or steps < 1:
             raise ValueError(f"steps = {steps!r}: a whole number >= 1 is needed, such as 2")
-        if pilot is not None and refit:
-            raise ValueError("refit makes the tori those of potential: leave out pilot, or refit")
+        if linear is not None and refit:
+            raise ValueError("both linear and refit make the tori those of potential: leave out one")
         self.fudge = StaeckelFudge(potential)
-        self.pilot = None if pilot is None else lax.stop_gradient(StaeckelFudge(pilot))
-        moving = refit > 0
-        self.library = refit_library(self.fudge.potential, library, steps=refit) if moving else library
+        self.library = refit_library(self.fudge.potential, library, steps=refit) if refit > 0 else library
         self.table = _packed(self.library.tori)
-        self.steps, self.moving = steps, moving
+        self.change = None
+        if linear is not None:
+            dS, dE = linear(self.fudge.potential)
+            self.change = jnp.concatenate([dE[:, None], dS], axis=1)
+        self.steps, self.moving = steps, refit > 0 or linear is not None
 
     @property
     def _of_tori(self) -> StaeckelFudge:
         """The fudge in the potential of the tori, as constant as these are."""
-        if self.pilot is not None:
-            return self.pilot
         return self.fudge if self.moving else lax.stop_gradient(self.fudge)
 
-    def _at_pilot(self, by_fudge, x: Vec3, v: Vec3):
-        """What the fudge finds in the potential of the tori."""
+    def _at_tori(self, by_fudge, x: Vec3, v: Vec3):
+        """What it finds."""
         if self.moving:
             return by_fudge
         fudge = self._of_tori
         angles = isinstance(by_fudge, ActionAngles)
         found: Any = (fudge.actions_angles_frequencies if angles else fudge.actions_and_code)(x, v)
-        if self.pilot is not None:
-            return found
         # The same numbers with other derivatives: nothing is computed twice where none are asked for.
         *numbers, residual, code = lax.stop_gradient(by_fudge)
         moving = (moving_as(a, b - a) for a, b in zip(numbers, found, strict=False))
@@ -142,40 +150,36 @@ class TorusFinder(AbstractActionFinder):
         """Actions with the torus's residual and a `Result` code."""
         require_float64("TorusFinder", x, v)
         by_fudge = self.fudge.actions_and_code(x, v)
-        at_pilot = self._at_pilot(by_fudge, x, v)
-        found = self._passing(x, v, at_pilot.J)
-        return StarActions(
-            self._joined_actions(by_fudge.J, at_pilot.J, found), *self._judged(by_fudge, found)
-        )
+        at_tori = self._at_tori(by_fudge, x, v)
+        found = self._passing(x, v, at_tori.J)
+        J = self._joined_actions(by_fudge.J, at_tori.J, found)
+        return StarActions(J, *judged(by_fudge, found.residual, found.share, self.library.tol))
+
+    def added_actions(self, x: Vec3, v: Vec3) -> Added:
+        """What tori add to the fudge's actions."""
+        J = self.fudge.actions(x, v)
+        found = self._passing(x, v, J)
+        return Added(_joined(jnp.zeros(3), found.J - J, found.share), found.J, found.residual, found.share)
 
     def actions_angles_frequencies(self, x: Vec3, v: Vec3) -> ActionAngles:
         """The same with angles and frequencies."""
         require_float64("TorusFinder", x, v)
         by_fudge = self.fudge.actions_angles_frequencies(x, v)
-        at_pilot = self._at_pilot(by_fudge, x, v)
-        found = self._passing(x, v, at_pilot.J)
-        J = self._joined_actions(by_fudge.J, at_pilot.J, found)
-        turn = wrapped(found.theta - at_pilot.theta)
+        at_tori = self._at_tori(by_fudge, x, v)
+        found = self._passing(x, v, at_tori.J)
+        J = self._joined_actions(by_fudge.J, at_tori.J, found)
+        turn = wrapped(found.theta - at_tori.theta)
         theta = _joined(by_fudge.theta, turn, found.share) % (2.0 * jnp.pi)
-        Omega = _joined(by_fudge.Omega, found.Omega - at_pilot.Omega, found.share)
-        return ActionAngles(J, theta, Omega, *self._judged(by_fudge, found))
+        Omega = _joined(by_fudge.Omega, found.Omega - at_tori.Omega, found.share)
+        return ActionAngles(J, theta, Omega, *judged(by_fudge, found.residual, found.share, self.library.tol))
 
     def torus_share(self, x: Vec3, v: Vec3) -> Scalar:
         """The weight of the torus in the result: 1 in the library, 0 where the fudge serves instead."""
         return self._passing(x, v, self._of_tori.actions(x, v)).share
 
-    def _joined_actions(self, J: Actions, at_pilot: Actions, found: _Passing) -> Actions:
-        moved = _joined(J, found.J - at_pilot, found.share)
-        # Where the fudge's J has moved by more than it is, in another potential than the tori's.
-        least = jnp.where(found.share > 0.0, _ROOM * jnp.minimum(J, found.J), J)
-        return jnp.concatenate([jnp.maximum(moved, least)[:2], J[2:]])
-
-    def _judged(self, by_fudge: StarActions | ActionAngles, found: _Passing):
-        """Residual and code."""
-        accurate = (found.share == 1.0) & (found.residual <= self.library.tol)
-        code = jnp.where(accurate, Result.OK, Result.INACCURATE)
-        code = jnp.where(by_fudge.code == Result.OK, code, by_fudge.code)
-        return jnp.where(found.share > 0.0, found.residual, jnp.inf), code
+    def _joined_actions(self, J: Actions, at_tori: Actions, found: _Passing) -> Actions:
+        moved = _joined(J, found.J - at_tori, found.share)
+        return jnp.concatenate([moved[:2], J[2:]])
 
     def _passing(self, x: Vec3, v: Vec3, J: Actions) -> _Passing:
         return _Passing(*_followed(self, x, v, J))
@@ -216,6 +220,9 @@ class TorusFinder(AbstractActionFinder):
         _, cell, at = self.library.place(J)
         row = mean_of_rows(self.table, self.library.nodes, cell, node_weights(at))
         torus = at_actions(_unpacked(row, self.library.tori), J)
+        if self.change is not None:
+            moved = mean_of_rows(self.change, self.library.nodes, cell, node_weights(at))
+            torus = eqx.tree_at(lambda t: (t.E, t.S), torus, (torus.E + moved[0], torus.S + moved[1:]))
         return eqx.tree_at(lambda t: t.residual, torus, self.library.residual[cell])
 
     def _share(self, J: Actions) -> Scalar:
@@ -236,6 +243,14 @@ class TorusFinder(AbstractActionFinder):
         s, r, z = jnp.exp(q[0]), q[1] ** 2, q[2] ** 2
         L = s * (1.0 - r)
         return jnp.stack([s * r, L * z, L * (1.0 - z)])
+
+
+def judged(by_fudge: StarActions | ActionAngles, residual: Scalar, share: Scalar, tol: Scalar):
+    """Residual and code of a star."""
+    accurate = (share == 1.0) & (residual <= tol)
+    code = jnp.where(accurate, Result.OK, Result.INACCURATE)
+    code = jnp.where(by_fudge.code == Result.OK, code, by_fudge.code)
+    return jnp.where(share > 0.0, residual, jnp.inf), code
 
 
 @eqx.filter_custom_jvp
