@@ -8,11 +8,11 @@ Orbits with a point that has no actions are left out; "missing" is the largest s
 the largest |dJ| over J_r + J_z from actions by surfaces of section (tests/data/actions_reference.csv), median
 and largest of twenty orbits a family. Microseconds on one thread, medians of repeats without compilation, of
 thick disc stars, of halo stars for the library of halo tori: actions; with angles and frequencies; actions
-with the derivative of their sum in every parameter of the potential (tori: as those of a pilot answer to the
-potential, `PilotTori`; what the library answers once is in the price of 8192 stars). The pilot libraries hold the tori of the two disc families, and of halo and stream; "build s"
-is their fit, with compilation; "tori %" the least share of a family's points that they serve. OrbitAveraged:
-eight orbits a family, six points each. galpy: its Staeckel C code. AGAMA: quoted from the project's own
-measurements on another machine.
+with the derivative of their sum in every parameter of the potential (tori: as those of a pilot answer to
+the potential, `PilotTori`; what the library answers once is in the price of 8192 stars). The pilot libraries
+hold the tori of the two disc families, and of halo and stream; "build s" is their fit, with compilation;
+"tori %" the least share of a family's points that they serve. OrbitAveraged: eight orbits a family, six
+points each. galpy: its Staeckel C code. AGAMA: quoted from the project's own measurements on another machine.
 """
 
 import csv

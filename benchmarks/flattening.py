@@ -90,11 +90,18 @@ PRIORS = {
 }
 
 
+@final
+class ByFudge(eqx.Module):
+    """Makes the fudge of a potential, as `PilotTori` does its finder."""
+
+    def __call__(self, pot) -> dynamics.StaeckelFudge:
+        return dynamics.StaeckelFudge(pot)
+
+
 def log_likelihood(model: Shell, data):
-    """sum ln f(J), J by the tori or by the fudge."""
-    x, v, tori = data
-    pot = potential.expand(model.potential)
-    finder = dynamics.StaeckelFudge(pot) if tori is None else tori(pot)
+    """sum ln f(J), with the actions of a finder that is made of the potential."""
+    x, v, make = data
+    finder = make(potential.expand(model.potential))
 
     def of_star(star):
         J = finder.actions(*star)
@@ -127,30 +134,32 @@ def stars(model: Shell, seed: int, n: int = STARS) -> tuple[Array, Array]:
     return x[good], v[good]
 
 
-def fitted(x, v, with_tori: bool) -> tuple[inference.Posterior, inference.Maximum, float]:
-    """The maximum, with tori fitted there; and the share of stars that tori serve."""
-    start = params.replace(truth(), START)
-    tori = dynamics.pilot_tori(start.potential, x, v, progress=False, **TORI) if with_tori else None
-    posterior, u, last = inference.Posterior(start, PRIORS, log_likelihood, (x, v, tori)), None, jnp.inf
+def fitted(start: Shell, priors, x, v, make, stays: str = "potential.q"):
+    """The posterior and its maximum, with tori fitted there: until a parameter stays."""
+    posterior, u, last = inference.Posterior(start, priors, log_likelihood, (x, v, make)), None, jnp.inf
     for _ in range(ROUNDS):
         maximum = inference.maximise(posterior, u, progress=False)
-        if tori is None:
-            return posterior, maximum, 0.0
-        q = float(maximum.values["potential.q"])
-        sd = float(inference.laplace(posterior, maximum).sigma["potential.q"])
-        print(f"    q = {q:.4f} +- {sd:.4f}, tori {100.0 * share_of_tori(tori, x, v):.1f} %", flush=True)
-        if abs(q - last) < STAYS * sd:
+        if not isinstance(make, dynamics.PilotTori):
             break
-        tori = tori.moved_to(params.replace(start, maximum.values).potential)
-        posterior = inference.Posterior(start, PRIORS, log_likelihood, (x, v, tori))
-        u, last = maximum.u, q
-    return posterior, maximum, float(share_of_tori(tori, x, v))
+        found = float(maximum.values[stays])
+        sd = float(inference.laplace(posterior, maximum).sigma[stays])
+        print(f"    {stays} = {found:.4g} +- {sd:.2g}", flush=True)
+        if abs(found - last) < STAYS * sd:
+            break
+        make = make.moved_to(params.replace(start, maximum.values).potential)
+        posterior = inference.Posterior(start, priors, log_likelihood, (x, v, make))
+        u, last = maximum.u, found
+    return posterior, maximum
 
 
 def row(mock: int, x, v, with_tori: bool) -> dict[str, Any]:
     """One posterior."""
     begin = time.perf_counter()
-    posterior, maximum, share = fitted(x, v, with_tori)
+    start, make = params.replace(truth(), START), ByFudge()
+    if with_tori:
+        make = dynamics.pilot_tori(start.potential, x, v, progress=False, **TORI)
+    posterior, maximum = fitted(start, PRIORS, x, v, make)
+    share = float(share_of_tori(posterior.data[2], x, v)) if with_tori else 0.0
     gaussian = inference.laplace(posterior, maximum)
     q = float(truth().potential.q)
     entry: dict[str, Any] = {"mock": mock, "stars": len(x), "actions": "tori" if with_tori else "fudge"}

@@ -6,7 +6,7 @@ the mass and thickness of the disc, the density of the halo, and the six paramet
 column at 8 kpc, at the maximum, over the truth; its standard deviation by Laplace's method; v_c at 8 kpc
 likewise. gamma = 0 are the integrals of Dehnen & Binney (1996, eqs. 1, 2), to each other unknown; gamma = 1
 lets the vertical motion push against the radial one. With tori the library is that of the start, then of the
-maximum.
+maxima, until the disc's mass stays.
 """
 
 import os
@@ -14,9 +14,9 @@ import os
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import time  # noqa: E402  (after the environment is set)
-from functools import partial  # noqa: E402
 from typing import Any  # noqa: E402
 
+import equinox as eqx  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -49,15 +49,20 @@ def priors(model: flattening.Shell) -> dict[str, Any]:
     }
 
 
-def separable(gamma: float, model: flattening.Shell, data):
-    """sum ln f(J) with the actions of separate motions."""
-    x, v, *_ = data
-    finder = dynamics.OortLindblad(model.potential, gamma=gamma)
-    return flattening.total_log_f(model, finder.actions, x, v, jnp.zeros_like(x))
+class BySeparation(eqx.Module):
+    """Makes the finder of Oort and Lindblad."""
+
+    gamma: float = eqx.field(static=True)
+
+    def __call__(self, pot) -> dynamics.OortLindblad:
+        return dynamics.OortLindblad(pot, gamma=self.gamma)
 
 
-# The same functions each time: their identities are part of what is compiled.
-SEPARABLE = {gamma: partial(separable, gamma) for gamma in (0.0, 1.0)}
+MAKERS = {
+    "Oort-Lindblad, gamma = 0": BySeparation(0.0),
+    "Oort-Lindblad, gamma = 1": BySeparation(1.0),
+    "fudge": flattening.ByFudge(),
+}
 
 
 def column(pot, R: float = 8.0) -> float:
@@ -68,26 +73,11 @@ def column(pot, R: float = 8.0) -> float:
     return float(2.0 * jnp.sum(jnp.asarray(w) * rho))
 
 
-BY_FUDGE = partial(flattening.by_fudge, FREE)
-
-
 def fitted(name: str, x, v) -> tuple[inference.Posterior, inference.Maximum]:
     """The maximum with one kind of actions."""
-    start, wide = truth(), priors(truth())
-    log_likelihood = SEPARABLE[float(name[-1])] if name.startswith("Oort") else BY_FUDGE
-    posterior = inference.Posterior(start, wide, log_likelihood, (x, v, *flattening.without_tori(FREE, x)))
-    maximum = inference.maximise(posterior, progress=False)
-    tori = None
-    for _ in range(2 if name == "tori" else 0):
-        at = params.replace(start, maximum.values)
-        if tori is None:
-            tori = dynamics.pilot_tori(at.potential, x, v, progress=False, **TORI)
-        else:
-            tori = tori.moved_to(at.potential)
-        added, _ = flattening.from_tori(FREE, tori, at, x, v)
-        posterior = inference.Posterior(start, wide, BY_FUDGE, (x, v, *added))
-        maximum = inference.maximise(posterior, maximum.u, progress=False)
-    return posterior, maximum
+    start = truth()
+    make = MAKERS.get(name) or dynamics.pilot_tori(start.potential, x, v, progress=False, **TORI)
+    return flattening.fitted(start, priors(start), x, v, make, stays=FREE[0])
 
 
 def main() -> list[dict[str, Any]]:
@@ -98,7 +88,7 @@ def main() -> list[dict[str, Any]]:
     found: dict[str, list] = {}
     for mock in range(MOCKS):
         x, v = flattening.stars(true, mock, STARS)
-        for name in ("Oort-Lindblad, gamma = 0", "Oort-Lindblad, gamma = 1", "fudge", "tori"):
+        for name in (*MAKERS, "tori"):
             begin = time.perf_counter()
             posterior, maximum = fitted(name, x, v)
             gaussian = inference.laplace(posterior, maximum)
