@@ -54,7 +54,11 @@ class MovedTorusFinder(AbstractActionFinder):
         def finder(pilot):
             return TorusFinder(pilot, library, linear=linear)
 
-        self.at_pilot, self.change = eqx.filter_jvp(finder, (pilot,), (moved,))
+        self.at_pilot, change = eqx.filter_jvp(finder, (pilot,), (moved,))
+        # What does not move is left out, not given a derivative of 0: the library's table is large.
+        none = jax.tree.map(lambda _: None, change)
+        what = lambda of: (of.fudge, of.change)  # noqa: E731
+        self.change = eqx.tree_at(what, none, what(change), is_leaf=lambda leaf: leaf is None)
 
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with the torus's residual and a `Result` code."""

@@ -82,7 +82,8 @@ def _linear(potential: AbstractPotential, torus: Torus) -> LinearTori:
     matrix = normal.damped(_DAMPING)
     inverse = solve(matrix, jnp.eye(len(S)), cholesky(matrix))
     fields = R2, z2, Phi, normal.a, normal.b, weight / jnp.sum(weight), inverse
-    return LinearTori(*(jnp.where(known, field, 1.0) for field in fields), known)
+    R2, z2, Phi, by_r, by_z, weight, inverse = (jnp.where(known, field, 1.0) for field in fields)
+    return LinearTori(R2, z2, Phi, by_r, by_z, weight, inverse, known)
 
 
 def _places(problem: Problem, of: Grid, S):
