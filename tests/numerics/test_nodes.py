@@ -24,9 +24,10 @@ def sorted_by_cells(table, cell, weights):
 # Fewer points than are sorted; all in one cell; full blocks; cells without points.
 @pytest.mark.parametrize(("n", "cells"), [(5, 9), (100, 1), (256, 9), (333, 4)])
 def test_many_points(n, cells):
-    cell, weights = jnp.asarray(RNG.integers(0, cells, n)), jnp.asarray(RNG.normal(size=(n, 4)))
-    moved = jnp.asarray(RNG.normal(size=(n, 4)))
-    of_points = jnp.asarray(RNG.normal(size=(n, 7)))
+    rng = np.random.default_rng(n)
+    cell, weights = jnp.asarray(rng.integers(0, cells, n)), jnp.asarray(rng.normal(size=(n, 4)))
+    moved = jnp.asarray(rng.normal(size=(n, 4)))
+    of_points = jnp.asarray(rng.normal(size=(n, 7)))
 
     def both_modes(f):
         def of(table, weights):
@@ -43,8 +44,8 @@ def test_many_points(n, cells):
 
 def test_derivative_of_a_derivative():
     """What is linear in the weights' change can be transposed: a gradient of a directional derivative."""
-    n = 100
-    cell, weights = jnp.asarray(RNG.integers(0, 9, n)), jnp.asarray(RNG.normal(size=(n, 4)))
+    n, rng = 100, np.random.default_rng(7)
+    cell, weights = jnp.asarray(rng.integers(0, 9, n)), jnp.asarray(rng.normal(size=(n, 4)))
 
     def total(f, size):
         def of(weights):
@@ -56,4 +57,4 @@ def test_derivative_of_a_derivative():
         float(jax.jit(jax.grad(lambda size: total(f, size)))(2.0))  # noqa: B023
         for f in (sorted_by_cells, plain)
     )
-    assert ours == pytest.approx(expected, rel=1e-12) and abs(ours) > 0.1
+    assert ours == pytest.approx(expected, rel=1e-12) and abs(ours) > 1.0

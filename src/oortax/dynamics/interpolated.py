@@ -185,6 +185,7 @@ class InterpolatedFudge(AbstractActionFinder):
 
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with a `Result` code."""
+        require_float64("InterpolatedFudge", x, v)
         E, L_z, orbit, A = self._integrals(x, v)
         J_r, J_z = self._of_integrals(orbit, A)
         E_knots = self.table.knots[:, 0]

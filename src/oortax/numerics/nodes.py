@@ -1,7 +1,5 @@
 """Weighted means of rows of a table: what interpolation in cells reads, for many points at once."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -34,7 +32,7 @@ def mean_of_rows(
 @mean_of_rows.defjvp
 def _(primals, tangents):
     table, rows, cell, weights = primals
-    moved = _plain(tangents[0], rows, cell, weights) + _sorted_linear(table, rows, cell, tangents[3])
+    moved = _plain(tangents[0], rows, cell, weights) + _plain(table, rows, cell, tangents[3])
     return mean_of_rows(*primals), moved
 
 
@@ -42,80 +40,41 @@ def _plain(table, rows, cell, weights):
     return weights @ table[rows[cell]]
 
 
-def _batched_by(by_cells):
-    """_plain, of which batches are sorted by cells."""
-    point = custom_vmap(_plain)
-
-    @point.def_vmap
-    def _(axis_size, in_batched, table, rows, cell, weights):
-        if in_batched[0] or in_batched[1] or not in_batched[2] or axis_size < 2 * _BLOCK:
-            axes = tuple(0 if batched else None for batched in in_batched)
-            return jax.vmap(_plain, axes)(table, rows, cell, weights), True
-        if not in_batched[3]:
-            weights = jnp.broadcast_to(weights, (axis_size, *weights.shape))
-        return by_cells(table, rows, cell, weights), True
-
-    return point
+@custom_vmap
+def _sorted(table, rows, cell, weights):
+    return _plain(table, rows, cell, weights)
 
 
-class _Blocks(NamedTuple):
-    """Points of a cell side by side, in blocks that hold points of one cell only.
-
-    place : (n,) of each point among those of all blocks; star : the point at each place, n for none;
-    cell : of each block; filled : the number of blocks with points
-    """
-
-    place: Int[Array, " n"]
-    star: Int[Array, " places"]
-    cell: Int[Array, " blocks"]
-    filled: Int[Array, ""]
-
-    @classmethod
-    def of(cls, cell: Int[Array, " n"], cells: int) -> "_Blocks":
-        n = len(cell)
-        order = jnp.argsort(cell)
-        count = jnp.zeros(cells, jnp.int32).at[cell].add(1)
-        blocks = (count + _BLOCK - 1) // _BLOCK
-        first = jnp.cumsum(blocks) - blocks
-        before = jnp.cumsum(count) - count
-        in_order = cell[order]
-        place = _BLOCK * first[in_order] + jnp.arange(n, dtype=jnp.int32) - before[in_order]
-        most = n // _BLOCK + min(cells, n)
-        star = jnp.full(_BLOCK * most, n, jnp.int32).at[place].set(order.astype(jnp.int32))
-        cell_of = jnp.zeros(most, jnp.int32).at[place // _BLOCK].set(in_order.astype(jnp.int32))
-        return cls(jnp.zeros(n, jnp.int32).at[order].set(place), star, cell_of, jnp.sum(blocks))
+@_sorted.def_vmap
+def _(axis_size, in_batched, table, rows, cell, weights):
+    if in_batched[0] or in_batched[1] or not in_batched[2] or axis_size < 2 * _BLOCK:
+        axes = tuple(0 if batched else None for batched in in_batched)
+        return jax.vmap(_plain, axes)(table, rows, cell, weights), True
+    if not in_batched[3]:
+        weights = jnp.broadcast_to(weights, (axis_size, *weights.shape))
+    return _by_cells(table, rows, cell, weights), True
 
 
 def _by_cells(table, rows, cell, weights):
-    blocks = _Blocks.of(cell, len(rows))
+    """Points of a cell side by side, in blocks that hold points of one cell only."""
+    n, cells = len(cell), len(rows)
+    order = jnp.argsort(cell)
+    count = jnp.zeros(cells, jnp.int32).at[cell].add(1)
+    blocks = (count + _BLOCK - 1) // _BLOCK
+    first = jnp.cumsum(blocks) - blocks
+    before = jnp.cumsum(count) - count
+    in_order = cell[order]
+    place = _BLOCK * first[in_order] + jnp.arange(n, dtype=jnp.int32) - before[in_order]
+    most = n // _BLOCK + min(cells, n)
+    star = jnp.full(_BLOCK * most, n, jnp.int32).at[place].set(order.astype(jnp.int32))
+    cell_of = jnp.zeros(most, jnp.int32).at[place // _BLOCK].set(in_order.astype(jnp.int32))
     padded = jnp.concatenate([weights, jnp.zeros((1, weights.shape[1]))])
 
     def block(k, out):
         # A product of matrices is fast only where it is not fused with what reads the rows.
-        slab = lax.optimization_barrier(table[rows[blocks.cell[k]]])
-        mine = lax.optimization_barrier(padded[lax.dynamic_slice(blocks.star, (_BLOCK * k,), (_BLOCK,))])
+        slab = lax.optimization_barrier(table[rows[cell_of[k]]])
+        mine = lax.optimization_barrier(padded[lax.dynamic_slice(star, (_BLOCK * k,), (_BLOCK,))])
         return lax.dynamic_update_slice(out, mine @ slab, (_BLOCK * k, 0))
 
-    out = lax.fori_loop(0, blocks.filled, block, jnp.zeros((len(blocks.star), table.shape[1])))
-    return out[blocks.place]
-
-
-def _by_cells_linear(table, rows, cell, weights):
-    """The same in a form that can be transposed with respect to the weights."""
-    blocks = _Blocks.of(cell, len(rows))
-    padded = jnp.concatenate([weights, jnp.zeros((1, weights.shape[1]))])
-    mine = padded[blocks.star].reshape(-1, _BLOCK, weights.shape[1])
-
-    # Rows are read again for the transpose: kept, they would take more memory than the table.
-    @jax.checkpoint
-    def block(k, mine):
-        def filled(mine):
-            return mine @ lax.optimization_barrier(table[rows[blocks.cell[k]]])
-
-        return lax.cond(k < blocks.filled, filled, lambda _: jnp.zeros((_BLOCK, table.shape[1])), mine)
-
-    out = lax.map(lambda of: block(*of), (jnp.arange(len(mine)), mine))
-    return out.reshape(-1, table.shape[1])[blocks.place]
-
-
-_sorted, _sorted_linear = _batched_by(_by_cells), _batched_by(_by_cells_linear)
+    out = lax.fori_loop(0, jnp.sum(blocks), block, jnp.zeros((_BLOCK * most, table.shape[1])))
+    return out[jnp.zeros(n, jnp.int32).at[order].set(place)]
