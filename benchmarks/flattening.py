@@ -7,7 +7,8 @@ shell; its six parameters, q and both densities of the potential are free. Stars
 their J, at random angles. Fits start from q = 0.7; the truth is 0.8. The tori of `pilot_tori`, made at the
 start, answer to the potential of the moment to first order, and are fitted anew at each maximum until that
 stays. "maximum q", sd: Laplace's approximation; NUTS for the first mock; pull: (q - truth)/sd; seconds: of
-the whole, compilation apart from that of the library and of what draws the stars.
+the whole, compilation apart from that of the library and of what draws the stars. Takes an hour or more, and
+is not in run.py.
 """
 
 import os
