@@ -27,11 +27,12 @@ class MovedTorusFinder(AbstractActionFinder):
         J = J_fudge(x, v; potential) + (1 + D) [J_torus - J_fudge](x, v; pilot)
 
     D is the derivative along the change of the potential since the pilot. At the pilot J and its derivatives
-    in the potential are those of tori; J errs by the product of the fudge's error with the square of the
-    change. It costs several times what `TorusFinder` does, and the response of each torus of the library
-    once for each potential (`oortax.dynamics.torus.linear`). Angles and frequencies are the fudge's and what tori
-    add to these at the pilot. In x and v, what D adds is held fixed. Residual and code are those of the
-    pilot's tori, and the fudge's code where it finds no actions in this potential.
+    in the potential are those of tori, to the library's own errors; away from it J errs also by the product
+    of the fudge's error with the square of the change. It costs several times what `TorusFinder` does, and
+    the response of each torus of the library once for each potential (`oortax.dynamics.torus.linear`).
+    Angles and frequencies are the fudge's and what tori add to these at the pilot. In x and v, what D adds is
+    held fixed. Residual and code are those of the pilot's tori, and the fudge's code where it finds no
+    actions in this potential.
 
     Raises ValueError if the potential is not of the pilot's kind.
     """
