@@ -1,6 +1,6 @@
 """Action finders, one row each: microseconds per star beside the scatter of J along orbits.
 
-Run `python benchmarks/finders.py` (half an hour, most of it fits of tori). Scatter: the standard deviation of
+Run `python benchmarks/finders.py` (long, most of it fits of tori). Scatter: the standard deviation of
 J_r and J_z along an orbit, over the mean of J_r + J_z; the root of the sum of squares, median over a family
 of orbits. "tot" is that of J_r + J_z alone. Families are those of benchmarks/actions.py (1000 orbits each,
 200 in dehnen_binney_1996, 48 points of 40 radial periods); the four orbits are Sanders & Binney's (2016).

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 _CACHE = os.environ.get("OORTAX_TEST_CACHE", str(Path(tempfile.gettempdir()) / "oortax-jax-cache"))
-# The tests' time is that of compiling: programs are compiled without LLVM's optimisations (three times
-# sooner; nearly all then run on small batches). benchmarks/ runs, and measures, optimised ones.
+# The tests' time is that of compiling: programs are compiled without LLVM's optimisations, far
+# sooner; nearly all then run on small batches. benchmarks/ runs, and measures, optimised ones.
 _QUICK_TO_COMPILE = (
     "--xla_cpu_multi_thread_eigen=false",
     "--xla_cpu_use_fusion_emitters=false",

@@ -162,9 +162,10 @@ def test_beyond_the_library_the_fudge_serves(library, orbits):
     assert (by_tori.code[outside & (by_fudge.code == Result.OK)] == Result.INACCURATE).all()
 
 
-def test_singular_and_bad_points(library):
+def singular_points():
+    """x and v by name."""
     v_c = float(potential.circular_velocity(POT, 4.0))
-    points = {
+    return {
         "circular": ([4.0, 0.0, 0.0], [0.0, v_c, 0.0]),
         "planar": ([4.0, 0.0, 0.0], [30.0, v_c, 0.0]),
         "shell": ([4.0, 0.0, 0.0], [0.0, v_c, 40.0]),
@@ -173,6 +174,10 @@ def test_singular_and_bad_points(library):
         "unbound": ([8.0, 0.0, 1.0], [0.0, 1500.0, 0.0]),
         "not a number": ([8.0, np.nan, 1.0], [0.0, 200.0, 0.0]),
     }
+
+
+def test_singular_and_bad_points(library):
+    points = singular_points()
     rows = np.arange(ORBITS * POINTS) % len(points)
     x, v = (jnp.asarray(np.array([point[i] for point in points.values()], dtype=float)[rows]) for i in (0, 1))
     by_tori, share, by_fudge = jax.tree.map(
@@ -276,6 +281,30 @@ def test_at_the_pilot_itself(found, elsewhere):
     assert np.abs(off).max() < 1e-9 and inside.any()
     np.testing.assert_array_equal(at_pilot.code, by_tori.code.ravel())
     np.testing.assert_allclose(gradient, np.sum(by_a[:, :2]), rtol=1e-8)
+
+
+def test_derivatives_in_the_potential_at_singular_points(library):
+    """Circular, planar, shells, on the axis, at rest, unbound: finite, and those of differences."""
+    points = [point for name, point in singular_points().items() if name != "not a number"]
+    x, v = (jnp.asarray(np.resize(np.array([p[i] for p in points]), (ORBITS * POINTS, 3))) for i in (0, 1))
+    tori, h = dynamics.PilotTori(POT, library), 1e-4
+    J, by_a = _by_pilot(tori, POT, x, v)
+    ends = [_by_pilot(tori, params.replace(POT, {"a": POT.a + step}), x, v)[0] for step in (h, -h)]
+    n = len(points)
+    J, by_a, difference = (np.asarray(of)[:n] for of in (J, by_a, (ends[0] - ends[1]) / (2.0 * h)))
+    bound = np.isfinite(J[:, 0])
+    assert bound.sum() == n - 1 and np.isfinite(by_a[bound]).all()
+    # The first three, of the library: no kink, also where J_r or J_z is 0.
+    assert np.abs(by_a - difference)[:3].max() < 1e-4 and np.abs(difference[:3]).max() > 1.0
+    # Beyond it, those of the fudge, whose quadratures are tested elsewhere.
+    by_fudge = jax.jit(
+        jax.vmap(
+            jax.jacfwd(lambda a, x, v: dynamics.StaeckelFudge(params.replace(POT, {"a": a})).actions(x, v)),
+            (None, 0, 0),
+        )
+    )(POT.a, x[:n], v[:n])
+    np.testing.assert_allclose(by_a[bound][3:], np.asarray(by_fudge)[bound][3:], rtol=1e-9, atol=1e-9)
+    assert np.isfinite(np.asarray(_all_by_pilot(tori, POT, x, v)[1]))
 
 
 def test_pilot_tori_cover_the_stars(library, orbits):

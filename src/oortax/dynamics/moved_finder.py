@@ -11,7 +11,7 @@ from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.library import TorusLibrary
 from oortax.dynamics.torus.linear import LinearTori
-from oortax.dynamics.torus_finder import TorusFinder, judged
+from oortax.dynamics.torus_finder import Added, TorusFinder, judged
 from oortax.numerics.trigonometry import wrapped
 from oortax.potential.base import AbstractPotential
 from oortax.types import Actions, Scalar, Vec3
@@ -65,7 +65,7 @@ class MovedTorusFinder(AbstractActionFinder):
         """Actions with the torus's residual and a `Result` code."""
         by_fudge = self.fudge.actions_and_code(x, v)
         added = self.at_pilot.added_actions(x, v)
-        J = self._moved(x, v, by_fudge.J, added.J, added.floor)
+        J = self._moved(x, v, by_fudge.J, added)
         return StarActions(J, *judged(by_fudge, added.residual, added.share, self.at_pilot.library.tol))
 
     def actions_angles_frequencies(self, x: Vec3, v: Vec3) -> ActionAngles:
@@ -75,7 +75,8 @@ class MovedTorusFinder(AbstractActionFinder):
         at_pilot = pilot.fudge.actions_angles_frequencies(x, v)
         by_tori = pilot.actions_angles_frequencies(x, v)
         share = pilot.torus_share(x, v)
-        J = self._moved(x, v, by_fudge.J, by_tori.J - at_pilot.J, by_tori.J)
+        added = Added(by_tori.J - at_pilot.J, by_tori.J, by_tori.residual, share)
+        J = self._moved(x, v, by_fudge.J, added)
         theta = by_fudge.theta + jnp.where(share > 0.0, wrapped(by_tori.theta - at_pilot.theta), 0.0)
         Omega = by_fudge.Omega + jnp.where(share > 0.0, by_tori.Omega - at_pilot.Omega, 0.0)
         return ActionAngles(
@@ -86,14 +87,15 @@ class MovedTorusFinder(AbstractActionFinder):
         """The weight of the torus in the result: 1 in the library, 0 where the fudge serves instead."""
         return self.at_pilot.torus_share(x, v)
 
-    def _moved(self, x: Vec3, v: Vec3, J: Actions, added: Actions, floor: Actions) -> Actions:
+    def _moved(self, x: Vec3, v: Vec3, J: Actions, added: Added) -> Actions:
         fixed = lax.stop_gradient((x, v))
         change = eqx.filter_jvp(
             lambda finder: finder.added_actions(*fixed).J, (self.at_pilot,), (self.change,)
         )[1]
-        moved = J + added + change
-        least = jnp.where(added == 0.0, J, _ROOM * jnp.minimum(J, floor))
-        return jnp.concatenate([jnp.maximum(moved, least)[:2], J[2:]])
+        # NaN, that the fudge found nothing at the pilot, has no share.
+        served = added.share > 0.0
+        moved = jnp.maximum(J + added.J + change, _ROOM * jnp.minimum(J, added.floor))
+        return jnp.where(served, jnp.concatenate([moved[:2], J[2:]]), J)
 
 
 def _since(pilot: AbstractPotential, potential: AbstractPotential):

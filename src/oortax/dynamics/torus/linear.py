@@ -6,7 +6,7 @@ and the normal equations of the fit say which dS_n keep H constant:
     dS = -M^-1 (projection of dPhi - <dPhi>),   dE = <dPhi>
 
 M, the slopes of H and where the torus passes belong to the pilot potential. Derivatives at the pilot are
-those of `refit_torus`; what is wrong with dS grows as the square of dPhi.
+those of `refit_torus` but at resonances; what is wrong with dS grows as the square of dPhi.
 """
 
 from typing import final
