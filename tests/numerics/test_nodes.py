@@ -58,3 +58,43 @@ def test_derivative_of_a_derivative():
         for f in (sorted_by_cells, plain)
     )
     assert ours == pytest.approx(expected, rel=1e-12) and abs(ours) > 1.0
+
+
+def test_gradient_of_each_point():
+    """vmap of a gradient, and of a gradient of a directional derivative: the transpose is batched, too."""
+    n, rng = 100, np.random.default_rng(11)
+    cell, weights = jnp.asarray(rng.integers(0, 9, n)), jnp.asarray(rng.normal(size=(n, 4)))
+
+    def gradients(f):
+        def value(cell, weights, table):
+            return jnp.sum(jnp.sin(f(table, cell, weights)))
+
+        def slope(cell, weights, table):
+            return jax.jvp(lambda w: value(cell, w, table), (weights,), (weights,))[1]
+
+        return [
+            jax.jit(jax.vmap(jax.grad(of, argnums=(1, 2)), (0, 0, None)))(cell, weights, TABLE)
+            for of in (value, slope)
+        ]
+
+    ours = gradients(lambda table, cell, weights: mean_of_rows(table, ROWS, cell, weights))
+    expected = gradients(lambda table, cell, weights: weights @ table[ROWS[cell]])
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+        assert np.abs(b).max() > 0.1
+
+
+def test_maps_within_maps():
+    rng = np.random.default_rng(13)
+    cell, weights = jnp.asarray(rng.integers(0, 9, (8, 20))), jnp.asarray(rng.normal(size=(8, 20, 4)))
+    twice = jax.vmap(jax.vmap(mean_of_rows, (None, None, 0, 0)), (None, None, 0, 0))
+    expected = jax.vmap(plain, (None, 0, 0))(TABLE, cell, weights)
+    np.testing.assert_allclose(twice(TABLE, ROWS, cell, weights), expected, rtol=1e-12, atol=1e-12)
+    # One cell for all of a batch; tables of their own.
+    alone = jax.vmap(mean_of_rows, (None, None, None, 0))(TABLE, ROWS, cell[0, 0], weights[0])
+    np.testing.assert_allclose(
+        alone, plain(TABLE, jnp.full(20, cell[0, 0]), weights[0]), rtol=1e-12, atol=1e-12
+    )
+    tables = jnp.stack([TABLE, 2.0 * TABLE])
+    both = jax.vmap(sorted_by_cells, (0, None, None))(tables, cell[0], weights[0])
+    np.testing.assert_allclose(both[1], 2.0 * expected[0], rtol=1e-12, atol=1e-12)
