@@ -28,8 +28,11 @@ EXAMPLES = {
         rotation=0.3,
         J_phi0=300.0,
     ),
-    "DB96Halo": df.DB96Halo(a=1.2, b=1.1, gamma=1.8, beta=3.5, A_0=500.0),
+    "DB96Halo": df.DB96Halo(a=1.2, b=1.1, gamma=1.8, beta=3.5, A_0=500.0, rotation=-0.4, J_phi0=400.0),
 }
+EXAMPLES["DoublePowerLaw with a cut-off"] = df.DoublePowerLaw(
+    norm=1e10, J_0=500.0, slope_in=1.5, slope_out=2.4, rotation=0.3, J_phi0=300.0, J_cut=2e4, cut_strength=1.5
+)
 EXAMPLES["Mixture"] = df.Mixture(
     {"disc": EXAMPLES["QuasiIsothermal"], "halo": EXAMPLES["DB96Halo"]}, {"disc": 0.9, "halo": 0.1}
 )

@@ -1,7 +1,7 @@
 """Distribution functions f(J): discs, spheroids and their mixtures."""
 
 from oortax.df.base import AbstractDF
-from oortax.df.db96 import DB96Halo
+from oortax.df.db96_halo import DB96Halo
 from oortax.df.double_power_law import DoublePowerLaw
 from oortax.df.mixture import BoundMixture, Mixture
 from oortax.df.moments import Moments, log_density, moments
