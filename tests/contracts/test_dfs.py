@@ -29,6 +29,19 @@ EXAMPLES = {
         J_phi0=300.0,
     ),
     "DB96Halo": df.DB96Halo(a=1.2, b=1.1, gamma=1.8, beta=3.5, A_0=500.0, rotation=-0.4, J_phi0=400.0),
+    "CoredHalo": df.CoredHalo(
+        norm=1e12,
+        J_0=8000.0,
+        slope_in=5 / 3,
+        slope_out=4.0,
+        J_core=300.0,
+        c_r_in=1.2,
+        c_z_in=0.9,
+        rotation=0.2,
+        J_phi0=900.0,
+        J_cut=3e5,
+    ),
+    "IsochroneSphere": df.IsochroneSphere(M=5e10, b=2.0, rotation=0.5, J_phi0=200.0),
 }
 EXAMPLES["DoublePowerLaw with a cut-off"] = df.DoublePowerLaw(
     norm=1e10, J_0=500.0, slope_in=1.5, slope_out=2.4, rotation=0.3, J_phi0=300.0, J_cut=2e4, cut_strength=1.5

@@ -1,8 +1,11 @@
 """Distribution functions f(J): discs, spheroids and their mixtures."""
 
+from oortax.df.action_integral import ActionIntegral, action_integral
 from oortax.df.base import AbstractDF
+from oortax.df.cored_halo import BoundCoredHalo, CoredHalo
 from oortax.df.db96_halo import DB96Halo
 from oortax.df.double_power_law import DoublePowerLaw
+from oortax.df.isochrone_sphere import IsochroneSphere
 from oortax.df.mixture import BoundMixture, Mixture
 from oortax.df.moments import Moments, log_density, moments
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
@@ -12,20 +15,27 @@ DFS: dict[str, type[AbstractDF]] = {
     "QuasiIsothermal": QuasiIsothermal,
     "DoublePowerLaw": DoublePowerLaw,
     "DB96Halo": DB96Halo,
+    "CoredHalo": CoredHalo,
+    "IsochroneSphere": IsochroneSphere,
 }
 """Kinds of DF that a configuration file may name; every contract test runs over them."""
 
 __all__ = [
     "DFS",
     "AbstractDF",
+    "ActionIntegral",
+    "BoundCoredHalo",
     "BoundMixture",
     "BoundQuasiIsothermal",
+    "CoredHalo",
     "DB96Halo",
     "DoublePowerLaw",
+    "IsochroneSphere",
     "Mixture",
     "Moments",
     "QuasiIsothermal",
     "VelocityRule",
+    "action_integral",
     "log_density",
     "moments",
 ]

@@ -1,5 +1,6 @@
 """Integrals over action space, along rays from the origin: masses that have no closed form."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -43,8 +44,8 @@ def cut_off(log_cut: Scalar, strength: Scalar, n: int = _N_RADIAL) -> RadialRule
     in ln y, up to where the factor is exp(-700).
     """
     log_low = -jnp.logaddexp(0.0, -log_cut)
-    last = log_cut - log_low + np.log(700.0) / strength
-    t, step = jnp.linspace(jnp.full_like(last, -np.log(330.0)), last, n, retstep=True)
+    last = log_cut - log_low + math.log(700.0) / strength
+    t, step = jnp.linspace(jnp.full_like(last, -math.log(330.0)), last, n, retstep=True)
     return RadialRule(log_low + t - jnp.exp(-t), step * (1.0 + jnp.exp(-t)))
 
 
@@ -124,8 +125,8 @@ def ray_integral(
 
     def along_ray(u):
         log_values = jax.vmap(lambda log_y: log_f(u, log_y))(log_y) + 3.0 * log_y
-        # f vanishes at the ends of the range; where it is -inf a derivative must not be NaN.
-        some = log_values > -jnp.inf
+        # f vanishes at the ends of the range; where it is -inf a derivative must not be NaN. NaN stays.
+        some = log_values != -jnp.inf
         values = jnp.where(some, jnp.exp(jnp.where(some, log_values, 0.0)), 0.0) * jacobian
         return jnp.stack([jnp.sum(values), 2.0 * jnp.sum(values[::2])])
 

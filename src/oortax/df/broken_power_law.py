@@ -1,6 +1,8 @@
 """What the double power laws in the actions share: labels, slopes, cut-off, rotation and mass."""
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -64,15 +66,16 @@ class AbstractBrokenPowerLaw(AbstractDF):
 
     def log_f(self, J: Actions) -> Scalar:
         """Natural log of f at J = (J_r, J_z, J_phi) in kpc km/s; -inf where there are no actions."""
-        return where_bound(self._log_f, J)
+        return where_bound(partial(self.log_f_from, self.log_even), J)
 
-    def _log_f(self, J: Actions) -> Scalar:
+    def log_f_from(self, log_even: Callable[[Scalar, Scalar], Scalar], J: Actions) -> Scalar:
+        """ln f of a bound star from that of its even part."""
         J_r, J_z, J_phi = J
         h, g = self._labels(J_r, J_z, jnp.abs(J_phi))
         tiny = jnp.finfo(h.dtype).tiny
         h, g = jnp.maximum(h / self.J_0, tiny), jnp.maximum(g / self.J_0, tiny)
         amplitude = jnp.log(self.norm) - 3.0 * jnp.log(2.0 * jnp.pi * self.J_0)
-        even = amplitude + self.log_even(jnp.log(h), jnp.log(g))
+        even = amplitude + log_even(jnp.log(h), jnp.log(g))
         return even + log_odd(self.rotation, J_phi / self.J_phi0)
 
     def _labels(self, J_r, J_z, J_phi):
@@ -103,10 +106,14 @@ class AbstractBrokenPowerLaw(AbstractDF):
         3 and cut_strength up to 4; differentiable. NaN where slope_out, without a cut-off, is not above 3:
         the mass is infinite.
         """
+        return self.mass_from(self.log_even)
+
+    def mass_from(self, log_even: Callable[[Scalar, Scalar], Scalar]) -> Scalar:
+        """The mass of an even part."""
 
         def along_ray(u, log_y):
             h, g = self._labels(*u)
-            return self.log_even(log_y + jnp.log(h), log_y + jnp.log(g))
+            return log_even(log_y + jnp.log(h), log_y + jnp.log(g))
 
         mass = 2.0 * self.norm * ray_integral(along_ray, self.radial_rule()).value
         return mass if self.J_cut is not None else jnp.where(self.slope_out > 3.0, mass, jnp.nan)
