@@ -29,6 +29,7 @@ EXAMPLES = {
         J_phi0=300.0,
     ),
     "DB96Halo": df.DB96Halo(a=1.2, b=1.1, gamma=1.8, beta=3.5, A_0=500.0, rotation=-0.4, J_phi0=400.0),
+    "DB96Disc": df.DB96Disc(M_d=4e10, R_d=2.8, sigma_r0=140.0, sigma_l0=75.0),
     "CoredHalo": df.CoredHalo(
         norm=1e12,
         J_0=8000.0,

@@ -3,6 +3,7 @@
 from oortax.df.action_integral import ActionIntegral, action_integral
 from oortax.df.base import AbstractDF
 from oortax.df.cored_halo import BoundCoredHalo, CoredHalo
+from oortax.df.db96_disc import BoundDB96Disc, DB96Disc
 from oortax.df.db96_halo import DB96Halo
 from oortax.df.double_power_law import DoublePowerLaw
 from oortax.df.isochrone_sphere import IsochroneSphere
@@ -14,6 +15,7 @@ from oortax.df.velocity import VelocityRule
 DFS: dict[str, type[AbstractDF]] = {
     "QuasiIsothermal": QuasiIsothermal,
     "DoublePowerLaw": DoublePowerLaw,
+    "DB96Disc": DB96Disc,
     "DB96Halo": DB96Halo,
     "CoredHalo": CoredHalo,
     "IsochroneSphere": IsochroneSphere,
@@ -25,9 +27,11 @@ __all__ = [
     "AbstractDF",
     "ActionIntegral",
     "BoundCoredHalo",
+    "BoundDB96Disc",
     "BoundMixture",
     "BoundQuasiIsothermal",
     "CoredHalo",
+    "DB96Disc",
     "DB96Halo",
     "DoublePowerLaw",
     "IsochroneSphere",
