@@ -29,6 +29,21 @@ EXAMPLES = {
         J_phi0=300.0,
     ),
     "DB96Halo": df.DB96Halo(a=1.2, b=1.1, gamma=1.8, beta=3.5, A_0=500.0, rotation=-0.4, J_phi0=400.0),
+    "AgedDisc": df.AgedDisc(
+        R_d=2.6, sigma_r0=120.0, R_sigma=6.5, H_d=0.4, Sigma_0=8e8, c_r=0.9, c_z=0.3, tau_T=9.0, n_ages=6
+    ),
+    "TaperedExponential": df.TaperedExponential(
+        norm=4e10,
+        J_phi0=600.0,
+        J_r0=40.0,
+        J_z0=8.0,
+        J_v0=200.0,
+        J_d0=20.0,
+        J_taper=50.0,
+        J_trans=30.0,
+        p_r=1.2,
+        p_z=1.1,
+    ),
     "DB96Disc": df.DB96Disc(M_d=4e10, R_d=2.8, sigma_r0=140.0, sigma_l0=75.0),
     "CoredHalo": df.CoredHalo(
         norm=1e12,

@@ -1,6 +1,7 @@
 """Distribution functions f(J): discs, spheroids and their mixtures."""
 
 from oortax.df.action_integral import ActionIntegral, action_integral
+from oortax.df.aged_disc import AgedDisc, BoundAgedDisc
 from oortax.df.base import AbstractDF
 from oortax.df.cored_halo import BoundCoredHalo, CoredHalo
 from oortax.df.db96_disc import BoundDB96Disc, DB96Disc
@@ -10,10 +11,13 @@ from oortax.df.isochrone_sphere import IsochroneSphere
 from oortax.df.mixture import BoundMixture, Mixture
 from oortax.df.moments import Moments, log_density, moments
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
+from oortax.df.tapered_exponential import TaperedExponential
 from oortax.df.velocity import VelocityRule
 
 DFS: dict[str, type[AbstractDF]] = {
     "QuasiIsothermal": QuasiIsothermal,
+    "AgedDisc": AgedDisc,
+    "TaperedExponential": TaperedExponential,
     "DoublePowerLaw": DoublePowerLaw,
     "DB96Disc": DB96Disc,
     "DB96Halo": DB96Halo,
@@ -26,6 +30,8 @@ __all__ = [
     "DFS",
     "AbstractDF",
     "ActionIntegral",
+    "AgedDisc",
+    "BoundAgedDisc",
     "BoundCoredHalo",
     "BoundDB96Disc",
     "BoundMixture",
@@ -38,6 +44,7 @@ __all__ = [
     "Mixture",
     "Moments",
     "QuasiIsothermal",
+    "TaperedExponential",
     "VelocityRule",
     "action_integral",
     "log_density",

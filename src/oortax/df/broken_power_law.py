@@ -48,15 +48,16 @@ class AbstractBrokenPowerLaw(AbstractDF):
         """What no single parameter's support can say: weights below 3, and a finite mass."""
         kind = type(self).__name__
         for where in ("in", "out"):
-            c_r, c_z = getattr(self, f"c_r_{where}"), getattr(self, f"c_z_{where}")
-            if _concrete(c_r, c_z) and bool(np.any(c_r + c_z >= 3.0)):
+            c_r, c_z = _concrete(getattr(self, f"c_r_{where}"), getattr(self, f"c_z_{where}"))
+            if bool(np.any(c_r + c_z >= 3.0)):
                 raise ValueError(
-                    f"{kind}(c_r_{where}={np.asarray(c_r)}, c_z_{where}={np.asarray(c_z)}): "
+                    f"{kind}(c_r_{where}={c_r}, c_z_{where}={c_z}): "
                     f"c_r_{where} + c_z_{where} must be less than 3, to leave |J_phi| a positive weight"
                 )
-        if self.J_cut is None and _concrete(self.slope_out) and bool(np.any(self.slope_out <= 3.0)):
+        (slope_out,) = _concrete(self.slope_out)
+        if self.J_cut is None and bool(np.any(slope_out <= 3.0)):
             raise ValueError(
-                f"{kind}(slope_out={np.asarray(self.slope_out)}): the mass is infinite unless slope_out is "
+                f"{kind}(slope_out={slope_out}): the mass is infinite unless slope_out is "
                 "greater than 3 or there is an outer cut-off: give J_cut, in kpc km/s"
             )
 
@@ -119,6 +120,10 @@ class AbstractBrokenPowerLaw(AbstractDF):
         return mass if self.J_cut is not None else jnp.where(self.slope_out > 3.0, mass, jnp.nan)
 
 
-def _concrete(*values) -> bool:
-    """Tracers cannot be judged, and transformations rebuild modules with placeholders."""
-    return all(isinstance(value, jax.Array) and not isinstance(value, Tracer) for value in values)
+def _concrete(*values) -> list[np.ndarray]:
+    """The values as NumPy arrays; NaN where there are none.
+
+    Tracers cannot be judged, and transformations rebuild modules with placeholders.
+    """
+    known = all(isinstance(value, jax.Array) and not isinstance(value, Tracer) for value in values)
+    return [np.asarray(value) if known else np.asarray(np.nan) for value in values]
