@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oortax import df, dynamics, params, potential
+from oortax import df, dynamics, io, params, potential
+from oortax.io.nodes import parse_node
 
 POT = potential.mw_potential_2014()
 ORBITS = jax.jit(dynamics.circular_orbits)(POT)
@@ -265,3 +266,14 @@ def test_pytree_round_trip(kind, tmp_path):
     eqx.tree_serialise_leaves(tmp_path / "f.eqx", f)
     blank = jax.tree.map(jnp.zeros_like, f)
     assert _log_f(eqx.tree_deserialise_leaves(tmp_path / "f.eqx", blank), J) == _log_f(f, J)
+
+
+@pytest.mark.parametrize("kind", list(df.DFS))
+def test_configurations_and_files_keep_every_kind(kind, tmp_path):
+    f, J = EXAMPLES[kind], jnp.array(POINTS["ordinary"])
+    table = {path: float(p.value) for path, p in params.parameters(f).items()} | {"kind": kind}
+    built = parse_node(table, "components.one.df", df.DFS).build(df.DFS)
+    numbers = {path: float(p.value) for path, p in params.parameters(built).items()}
+    assert numbers | {"kind": kind} == table
+    loaded = io.load(io.save(tmp_path / "f.json", f))
+    assert type(loaded) is type(f) and float(_log_f(loaded, J)) == float(_log_f(f, J))

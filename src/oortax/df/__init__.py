@@ -2,7 +2,7 @@
 
 from oortax.df.action_integral import ActionIntegral, action_integral
 from oortax.df.aged_disc import AgedDisc, BoundAgedDisc
-from oortax.df.base import AbstractDF
+from oortax.df.base import AbstractDF, where_bound
 from oortax.df.cored_halo import BoundCoredHalo, CoredHalo
 from oortax.df.db96_disc import BoundDB96Disc, DB96Disc
 from oortax.df.db96_halo import DB96Halo
@@ -49,4 +49,5 @@ __all__ = [
     "action_integral",
     "log_density",
     "moments",
+    "where_bound",
 ]

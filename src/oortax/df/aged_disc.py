@@ -176,20 +176,19 @@ class BoundAgedDisc(AbstractDF):
             lambda s: self.disc._grown(s).bind(self.circular_orbits).mass()
         )(s)
 
-    def _typical(self) -> BoundQuasiIsothermal:
-        """The disc of the root mean square dispersion."""
-        s, log_weights = self.disc.ages()
-        return self.disc._grown(jnp.sqrt(jnp.exp(log_weights) @ s**2)).bind(self.circular_orbits)
-
     def velocity_rule(self, potential: AbstractPotential, R, z, refine: float = 1.0) -> VelocityRule:
-        """Quadrature about the mean rotation, scaled to the disc's dispersions at R."""
+        """Quadrature scaled to the oldest stars, and denser at the mean rotation for the youngest.
+
+        The density is good to 1e-3 (2e-3 at z = 1.8 kpc) with 192 velocities, where dispersions have grown by
+        4.5 since birth.
+        """
         (_, v_phi, _), (sigma_R, sigma_phi, sigma_z) = self.velocity_scale(potential, R, z)
-        return disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, spacing=1.1 / refine)
+        return disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, spacing=1.1 / refine, centre=0.5)
 
     def velocity_scale(self, potential: AbstractPotential, R, z) -> VelocityScale:
-        """That of the root mean square dispersion of all ages."""
-        return self._typical().velocity_scale(potential, R, z)
+        """That of the oldest stars."""
+        return self.at_age(self.disc.tau_T).velocity_scale(potential, R, z)
 
     def log_density_scale(self, potential: AbstractPotential, R, z) -> Scalar:
-        """That of the root mean square dispersion of all ages."""
-        return self._typical().log_density_scale(potential, R, z)
+        """That of the oldest stars, who are most and reach farthest from the plane."""
+        return self.at_age(self.disc.tau_T).log_density_scale(potential, R, z)
