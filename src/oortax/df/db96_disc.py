@@ -46,8 +46,9 @@ class DB96Disc(AbstractDF):
       the integrals over J_r and J_z are exact, stars with J_phi > 0 have the mass M_d of eq. (7), and N
       takes away only what the retrograde ones add.
     - `bind_frequencies(circular_orbits, frequencies)`: those of the orbit J, as of a `dynamics.TorusLibrary`
-      in the same potential. They fall with the actions, so that eq. (9) alone gives a mass above M_d, by
-      about 10 % for a thin disc; N is found by quadrature.
+      in the same potential. They fall with the actions, so that eq. (9) alone gives a mass above M_d, and N
+      is found by quadrature. Measured with R_d = 3 kpc in `mw_potential_2014` and 1445 tori: 5 % too much for
+      sigma_r0, sigma_l0 = 60, 30 km/s, 24 % for 126, 67 km/s, which at 8 kpc are the paper's 36, 19 km/s.
 
     Attributes
     ----------
@@ -96,11 +97,13 @@ class DB96Disc(AbstractDF):
             a library's range, those of the circular orbit are taken, and f jumps.
 
         The range must hold the disc and end before nearly unbound orbits: where there is an escape speed,
-        J_r Omega_r falls again towards it, and eq. (9) has no cut-off there (without a limit a share of
-        order one of its mass would lie on such orbits). The paper's potential has none.
+        J_r Omega_r falls again towards it, and eq. (9) has no cut-off there. (In an isochrone of 1e11 Msun and
+        2 kpc, at J_phi = 1500 kpc km/s, such orbits would add 0.6 to 0.9 of the mass that eq. (7) puts there.)
+        The paper's potential has no escape speed.
 
         The mass is integrated over J_r and J_z to 1000 times their exponential scales, by 36 nodes each and
-        162 in J_phi: 210,000 frequencies. Accuracy 1e-5, less where f jumps.
+        162 in J_phi: 210,000 frequencies. Accuracy 1e-7 where frequencies do not depend on J_r and J_z; 1e-4
+        where f jumps inside the disc.
 
         >>> library = dynamics.fit_library(pot, total=(50.0, 2e4))  # doctest: +SKIP
         >>> f = disc.bind_frequencies(dynamics.circular_orbits(pot), library)  # doctest: +SKIP
