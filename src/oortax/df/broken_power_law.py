@@ -104,8 +104,8 @@ class AbstractBrokenPowerLaw(AbstractDF):
         r"""(2 pi)^3 times the integral of f over the actions (`df.action_integral`).
 
         Accuracy 1e-7 for weights within a factor of 7 of each other, slopes 0.1 or more from their limit
-        3 and cut_strength up to 4 (2e-8 measured); differentiable. NaN where slope_out, without a cut-off, is not above 3:
-        the mass is infinite.
+        3 and cut_strength up to 4 (2e-8 measured); differentiable. NaN where slope_out, without a cut-off,
+        is not above 3: the mass is infinite.
         """
         return self.mass_from(self.log_even)
 

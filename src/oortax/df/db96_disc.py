@@ -97,9 +97,9 @@ class DB96Disc(AbstractDF):
             a library's range, those of the circular orbit are taken, and f jumps.
 
         The range must hold the disc and end before nearly unbound orbits: where there is an escape speed,
-        J_r Omega_r falls again towards it, and eq. (9) has no cut-off there. (In an isochrone of 1e11 Msun and
-        2 kpc, at J_phi = 1500 kpc km/s, such orbits would add 0.6 to 0.9 of the mass that eq. (7) puts there.)
-        The paper's potential has no escape speed.
+        J_r Omega_r falls again towards it, and eq. (9) has no cut-off there. (In an isochrone of 1e11 Msun
+        and 2 kpc, at J_phi = 1500 kpc km/s, such orbits would add 0.6 to 0.9 of the mass that eq. (7) puts
+        there.) The paper's potential has no escape speed.
 
         The mass is integrated over J_r and J_z to 1000 times their exponential scales, by 36 nodes each and
         162 in J_phi: 210,000 frequencies. Accuracy 1e-7 where frequencies do not depend on J_r and J_z; 1e-4
