@@ -179,11 +179,11 @@ class BoundAgedDisc(AbstractDF):
     def velocity_rule(self, potential: AbstractPotential, R, z, refine: float = 1.0) -> VelocityRule:
         """Quadrature scaled to the oldest stars, and denser at the mean rotation for the youngest.
 
-        The density is good to 1e-3 (2e-3 at z = 1.8 kpc) with 192 velocities, where dispersions have grown by
-        4.5 since birth.
+        Where dispersions have grown by 4.5 since birth, the density with 192 velocities is good to 1.3e-3,
+        measured at six places with R from 4 to 12 kpc and z up to 1.8 kpc.
         """
         (_, v_phi, _), (sigma_R, sigma_phi, sigma_z) = self.velocity_scale(potential, R, z)
-        return disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, spacing=1.1 / refine, centre=0.5)
+        return disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, spacing=1.1 / refine, centre=0.42)
 
     def velocity_scale(self, potential: AbstractPotential, R, z) -> VelocityScale:
         """That of the oldest stars."""
