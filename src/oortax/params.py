@@ -87,7 +87,10 @@ class AbstractParametric(eqx.Module):
                         f"{type(self).__name__}({field.name}={value!r}): {field.name} must be a number"
                     )
                 continue
-            if not bool(np.all(np.isfinite(value))) or not bool(np.all(support(value))):
+            # Inside jit operations on constants, too, are traced unless told otherwise.
+            with jax.ensure_compile_time_eval():
+                allowed = bool(np.all(np.isfinite(value))) and bool(np.all(support(value)))
+            if not allowed:
                 unit = field.metadata["unit"]
                 raise ValueError(
                     f"{type(self).__name__}({field.name}={np.asarray(value)}): {field.name} must be "

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oortax import df, dynamics, params, potential
+from oortax import df, dynamics, io, params, potential
+from oortax.io.nodes import parse_node
 
 POT = potential.mw_potential_2014()
 ORBITS = jax.jit(dynamics.circular_orbits)(POT)
@@ -28,8 +29,40 @@ EXAMPLES = {
         rotation=0.3,
         J_phi0=300.0,
     ),
-    "DB96Halo": df.DB96Halo(a=1.2, b=1.1, gamma=1.8, beta=3.5, A_0=500.0),
+    "DB96Halo": df.DB96Halo(a=1.2, b=1.1, gamma=1.8, beta=3.5, A_0=500.0, rotation=-0.4, J_phi0=400.0),
+    "AgedDisc": df.AgedDisc(
+        R_d=2.6, sigma_r0=120.0, R_sigma=6.5, H_d=0.4, Sigma_0=8e8, c_r=0.9, c_z=0.3, tau_T=9.0, n_ages=6
+    ),
+    "TaperedExponential": df.TaperedExponential(
+        norm=4e10,
+        J_phi0=600.0,
+        J_r0=40.0,
+        J_z0=8.0,
+        J_v0=200.0,
+        J_d0=20.0,
+        J_taper=50.0,
+        J_trans=30.0,
+        p_r=1.2,
+        p_z=1.1,
+    ),
+    "DB96Disc": df.DB96Disc(M_d=4e10, R_d=2.8, sigma_r0=140.0, sigma_l0=75.0),
+    "CoredHalo": df.CoredHalo(
+        norm=1e12,
+        J_0=8000.0,
+        slope_in=5 / 3,
+        slope_out=4.0,
+        J_core=300.0,
+        c_r_in=1.2,
+        c_z_in=0.9,
+        rotation=0.2,
+        J_phi0=900.0,
+        J_cut=3e5,
+    ),
+    "IsochroneSphere": df.IsochroneSphere(M=5e10, b=2.0, rotation=0.5, J_phi0=200.0),
 }
+EXAMPLES["DoublePowerLaw with a cut-off"] = df.DoublePowerLaw(
+    norm=1e10, J_0=500.0, slope_in=1.5, slope_out=2.4, rotation=0.3, J_phi0=300.0, J_cut=2e4, cut_strength=1.5
+)
 EXAMPLES["Mixture"] = df.Mixture(
     {"disc": EXAMPLES["QuasiIsothermal"], "halo": EXAMPLES["DB96Halo"]}, {"disc": 0.9, "halo": 0.1}
 )
@@ -233,3 +266,14 @@ def test_pytree_round_trip(kind, tmp_path):
     eqx.tree_serialise_leaves(tmp_path / "f.eqx", f)
     blank = jax.tree.map(jnp.zeros_like, f)
     assert _log_f(eqx.tree_deserialise_leaves(tmp_path / "f.eqx", blank), J) == _log_f(f, J)
+
+
+@pytest.mark.parametrize("kind", list(df.DFS))
+def test_configurations_and_files_keep_every_kind(kind, tmp_path):
+    f, J = EXAMPLES[kind], jnp.array(POINTS["ordinary"])
+    table = {path: float(p.value) for path, p in params.parameters(f).items()} | {"kind": kind}
+    built = parse_node(table, "components.one.df", df.DFS).build(df.DFS)
+    numbers = {path: float(p.value) for path, p in params.parameters(built).items()}
+    assert numbers | {"kind": kind} == table
+    loaded = io.load(io.save(tmp_path / "f.json", f))
+    assert type(loaded) is type(f) and float(_log_f(loaded, J)) == float(_log_f(f, J))

@@ -1,6 +1,7 @@
 """mass() against brute-force integrals over all three actions."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +65,26 @@ def test_double_power_law_mass_in_closed_form():
     f = df.DoublePowerLaw(norm=1.0, J_0=300.0, slope_in=p, slope_out=q, steepness=1.0)
     beta = np.exp(sum(s * float(jax.lax.lgamma(x)) for s, x in ((1, 3 - p), (1, q - 3), (-1, q - p))))
     assert float(f.mass()) == pytest.approx(beta, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "p, strength, J_cut", [(2.4, 2.0, 2e4), (1.0, 1.0, 50.0), (2.9, 4.0, 1e6), (0.5, 0.7, 1e5)]
+)
+def test_cut_off_mass_in_closed_form(p, strength, J_cut):
+    # With equal slopes and weights f = norm/(2 pi J_0)^3 (J_0/s)^p exp(-(s/J_cut)^c), of
+    # s = J_r + J_z + |J_phi|,
+    # whose mass is norm (J_cut/J_0)^(3-p) Gamma((3-p)/c)/c.
+    f = df.DoublePowerLaw(norm=1.0, J_0=300.0, slope_in=p, slope_out=p, J_cut=J_cut, cut_strength=strength)
+    expected = (J_cut / 300.0) ** (3 - p) * math.gamma((3 - p) / strength) / strength
+    # The trapezoidal rule converges to rounding.
+    assert float(f.mass()) == pytest.approx(expected, rel=1e-10)
+
+
+def test_cut_off_mass_by_brute_force():
+    f = df.DoublePowerLaw(
+        norm=1.0, J_0=50.0, slope_in=1.5, slope_out=2.2, c_r_in=1.3, c_z_out=0.7, rotation=0.7, J_cut=2e3
+    )
+    assert float(f.mass()) == pytest.approx(_brute_force(f), rel=1e-6)
 
 
 @pytest.mark.parametrize("gamma, beta, a, b", [(1.8, 3.5, 1.2, 1.2), (0.5, 5.0, 1.7, 0.8)])

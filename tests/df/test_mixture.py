@@ -56,6 +56,21 @@ def test_unbound_mixture_of_discs_says_what_to_do():
     np.testing.assert_allclose(alone.log_f(J), HALO.log_f(J), rtol=1e-14)
 
 
+def test_a_component_that_cannot_be_normalised_is_named():
+    endless = params.replace(
+        df.DoublePowerLaw(norm=1.0, J_0=500.0, slope_in=1.0, slope_out=4.0), {"slope_out": 2.0}
+    )
+    both = df.Mixture({"halo": HALO, "endless": endless}, [0.5, 0.5])
+    with pytest.raises(ValueError, match="'endless' cannot be normalised.*nan"):
+        both.bind(ORBITS)
+    with pytest.raises(ValueError, match="'endless' cannot be normalised"):
+        both.log_f(J)
+    empty = df.Mixture({"thin": params.replace(THIN, {"Sigma_0": 0.0}), "halo": HALO}, [0.5, 0.5])
+    with pytest.raises(ValueError, match="'thin' cannot be normalised.*0"):
+        empty.bind(ORBITS)
+    assert np.isnan(jax.jit(lambda f: f.bind(ORBITS).log_f(J))(both))
+
+
 @pytest.mark.parametrize(
     "components, weights, message",
     [

@@ -1,31 +1,53 @@
 """Distribution functions f(J): discs, spheroids and their mixtures."""
 
-from oortax.df.base import AbstractDF
-from oortax.df.db96 import DB96Halo
+from oortax.df.action_integral import ActionIntegral, action_integral
+from oortax.df.aged_disc import AgedDisc, BoundAgedDisc
+from oortax.df.base import AbstractDF, where_bound
+from oortax.df.cored_halo import BoundCoredHalo, CoredHalo
+from oortax.df.db96_disc import BoundDB96Disc, DB96Disc
+from oortax.df.db96_halo import DB96Halo
 from oortax.df.double_power_law import DoublePowerLaw
+from oortax.df.isochrone_sphere import IsochroneSphere
 from oortax.df.mixture import BoundMixture, Mixture
 from oortax.df.moments import Moments, log_density, moments
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
+from oortax.df.tapered_exponential import TaperedExponential
 from oortax.df.velocity import VelocityRule
 
 DFS: dict[str, type[AbstractDF]] = {
     "QuasiIsothermal": QuasiIsothermal,
+    "AgedDisc": AgedDisc,
+    "TaperedExponential": TaperedExponential,
     "DoublePowerLaw": DoublePowerLaw,
+    "DB96Disc": DB96Disc,
     "DB96Halo": DB96Halo,
+    "CoredHalo": CoredHalo,
+    "IsochroneSphere": IsochroneSphere,
 }
 """Kinds of DF that a configuration file may name; every contract test runs over them."""
 
 __all__ = [
     "DFS",
     "AbstractDF",
+    "ActionIntegral",
+    "AgedDisc",
+    "BoundAgedDisc",
+    "BoundCoredHalo",
+    "BoundDB96Disc",
     "BoundMixture",
     "BoundQuasiIsothermal",
+    "CoredHalo",
+    "DB96Disc",
     "DB96Halo",
     "DoublePowerLaw",
+    "IsochroneSphere",
     "Mixture",
     "Moments",
     "QuasiIsothermal",
+    "TaperedExponential",
     "VelocityRule",
+    "action_integral",
     "log_density",
     "moments",
+    "where_bound",
 ]

@@ -5,6 +5,8 @@ from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
@@ -29,8 +31,9 @@ class Mixture(AbstractDF):
 
     Notes
     -----
-    `bind` computes the masses once. An unbound mixture computes them at every call of `log_f`, and
-    raises what its components raise if they need circular orbits.
+    `bind` computes the masses once, and outside jit raises ValueError naming a component whose mass is not
+    finite and positive (inside jit log f is NaN). An unbound mixture computes them at every call of `log_f`,
+    and raises what its components raise if they need circular orbits.
 
     Examples
     --------
@@ -69,16 +72,26 @@ class Mixture(AbstractDF):
     def bind(self, circular_orbits: Any) -> "BoundMixture":
         """The mixture in one potential, with its components' masses computed once."""
         bound = tuple(self.components[name].bind(circular_orbits) for name in self.names)
-        return BoundMixture(self, bound, _log_scales(bound, self.weights))
+        return BoundMixture(self, bound, self._log_scales(bound))
 
     def log_f(self, J: Actions) -> Scalar:
         """Natural log of f at J; raises if a component needs circular orbits."""
         components = tuple(self.components[name] for name in self.names)
-        return _log_sum(components, _log_scales(components, self.weights), J)
+        return _log_sum(components, self._log_scales(components), J)
 
     def mass(self) -> Scalar:
         """The sum of the weights."""
         return jnp.sum(self.weights)
+
+    def _log_scales(self, components: tuple[AbstractDF, ...]) -> Array:
+        masses = [component.mass() for component in components]
+        for name, mass in zip(self.names, masses, strict=True):
+            if not isinstance(mass, Tracer) and not 0.0 < float(mass) < np.inf:
+                raise ValueError(
+                    f"Mixture component {name!r} cannot be normalised: its mass() is {mass}, and must be "
+                    "finite and positive; change its parameters or leave it out"
+                )
+        return jnp.log(self.weights) - jnp.log(jnp.stack(masses))
 
 
 @final
@@ -100,10 +113,6 @@ class BoundMixture(AbstractDF):
     def mass(self) -> Scalar:
         """The sum of the weights."""
         return self.mixture.mass()
-
-
-def _log_scales(components: tuple[AbstractDF, ...], weights) -> Array:
-    return jnp.log(weights) - jnp.log(jnp.stack([component.mass() for component in components]))
 
 
 def _log_sum(components: tuple[AbstractDF, ...], log_scales, J: Actions) -> Scalar:

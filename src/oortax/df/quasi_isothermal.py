@@ -2,23 +2,18 @@
 
 from typing import Any, ClassVar, final
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from oortax.df.base import AbstractDF, needs_circular_orbits, where_bound
+from oortax.df.disc_scales import disc_velocity_scale, log_isothermal
+from oortax.df.label_integral import over_log_L
 from oortax.df.simplex import mean_exponential
 from oortax.df.velocity import VelocityRule, VelocityScale, disc_rule
 from oortax.params import param
 from oortax.potential import AbstractPotential
 from oortax.types import Actions, Scalar
-
-# Trapezoidal nodes in ln L, kpc km/s. The integrand is analytic in ln L and falls off as a power of L
-# below and exponentially above, so that the rule converges exponentially: halving the spacing changes
-# the mass by less than 1e-9. The orbits of a disc lie well inside.
-_LOG_L_RANGE = (-4.6, 11.5)
-_N_LOG_L = 162
 
 
 @final
@@ -59,6 +54,7 @@ class QuasiIsothermal(AbstractDF):
 
     Examples
     --------
+    >>> import jax
     >>> from oortax import dynamics, potential
     >>> orbits = jax.jit(dynamics.circular_orbits)(potential.mw_potential_2014())
     >>> disc = QuasiIsothermal(R_d=2.6, sigma_r0=120.0, R_sigma=6.5, H_d=0.3, Sigma_0=8e8)
@@ -153,27 +149,20 @@ class BoundQuasiIsothermal(AbstractDF):
         f = self.disc
         # Scales need no precision: the orbits at hand save second derivatives of Phi.
         orbit = self.circular_orbits.near(R)
-        v_c = orbit.Omega * orbit.R
-        epicycle2 = (0.5 * orbit.kappa / orbit.Omega) ** 2
         sigma_R = f.sigma_r0 * jnp.exp(-R / f.R_sigma)
         sigma_z = jnp.sqrt(2.0) * orbit.nu * f.H_d
-        sigma_phi = sigma_R * jnp.sqrt(epicycle2)
-        drift = 0.5 * sigma_R**2 / v_c * (R / f.R_d + 2.0 * R / f.R_sigma - 1.0 + epicycle2)
-        drift = jnp.minimum(drift, 1.5 * sigma_phi)
-        zero = jnp.zeros_like(v_c)
-        mean = jnp.stack([zero, v_c - drift, zero])
-        return VelocityScale(mean, jnp.stack([sigma_R, sigma_phi, sigma_z]))
+        fall = R / f.R_d + 2.0 * R / f.R_sigma
+        return disc_velocity_scale(R, orbit.Omega, orbit.kappa, sigma_R, sigma_z, fall)
 
     def log_density_scale(self, potential: AbstractPotential, R, z) -> Scalar:
-        """Exponential in R, and isothermal in the potential's own z at two thirds of the planar sigma_z^2.
+        """Exponential in r, and isothermal in the potential's own z with the sigma_z of the plane at r.
 
-        Two thirds, because nu J_z grows faster than the energy of the vertical motion; and at the radius r,
-        because the orbits high above the centre do not belong to it.
+        At the radius r, because the orbits high above the centre do not belong to it.
         """
         f = self.disc
         r = jnp.hypot(R, z)
-        lift = potential.Phi_Rz(R, z) - potential.Phi_Rz(R, jnp.zeros_like(R))
-        return -r / f.R_d - 0.75 * lift / (self.circular_orbits.near(r).nu * f.H_d) ** 2
+        sigma_z = jnp.sqrt(2.0) * self.circular_orbits.near(r).nu * f.H_d
+        return -r / f.R_d + log_isothermal(potential, R, z, sigma_z)
 
     def mass(self) -> Scalar:
         r"""(2 pi)^3 times the integral of f over the actions, both senses of rotation.
@@ -184,16 +173,12 @@ class BoundQuasiIsothermal(AbstractDF):
         circular orbits (the rule itself is good to 1e-9); differentiable.
         """
         f = self.disc
-        dtype = jnp.result_type(f.R_d)
-        log_L = jnp.linspace(*_LOG_L_RANGE, _N_LOG_L, dtype=dtype)
 
-        def integrand(log_L):
-            L = jnp.exp(log_L)
+        def integrand(L):
             log_amplitude, per_J_r, per_J_z, per_retrograde = self._exponents(L)
             x_r, x_z = L * per_J_r / f.c_r, L * per_J_z / f.c_z
             prograde = mean_exponential(jnp.stack([x_r, x_z, jnp.zeros_like(L)]))
             retrograde = mean_exponential(jnp.stack([x_r, x_z, L * per_retrograde]))
-            return jnp.exp(log_amplitude + 3.0 * log_L) * (prograde + retrograde) / (f.c_r * f.c_z)
+            return jnp.exp(log_amplitude + 3.0 * jnp.log(L)) * (prograde + retrograde) / (f.c_r * f.c_z)
 
-        step = (_LOG_L_RANGE[1] - _LOG_L_RANGE[0]) / (_N_LOG_L - 1)
-        return (2.0 * jnp.pi) ** 3 * step * jnp.sum(jax.vmap(integrand)(log_L))
+        return (2.0 * jnp.pi) ** 3 * over_log_L(integrand, jnp.result_type(f.R_d))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy import optimize
 
 # The ball that holds the nodes of a disc, in dispersions, and how far it is stretched to low v_phi.
 _RADIUS, _STRETCH = 4.6, 1.6
@@ -29,15 +30,19 @@ class VelocityScale(NamedTuple):
     sigma: Float[Array, "3"]
 
 
-def disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, *, spacing: float = 1.2) -> VelocityRule:
+def disc_rule(
+    sigma_R, sigma_z, sigma_phi, v_phi, *, spacing: float = 1.2, centre: float = 1.0
+) -> VelocityRule:
     """Rule for nearly Gaussian velocities about a rotation speed v_phi: a body-centred cubic lattice.
 
     In velocities scaled by the dispersions, the trapezoidal rule on a lattice converges geometrically for
     smooth functions that vanish at the ends, and of all lattices the body-centred cubic one needs the
     fewest nodes for a Gaussian. `spacing` is that of the cubic lattice of equal density, in dispersions.
     The ball that holds the nodes is stretched towards v_phi = 0, where asymmetric drift puts a tail.
+    Sums of hot and cold populations need centre < 1, the spacing there over `spacing`: the distance q from
+    the centre becomes centre b sinh(q/b), with b such that the ball keeps its radius.
     """
-    u = _lattice(spacing)
+    u = _lattice(spacing, centre)
     scale = jnp.stack([sigma_R, sigma_phi, sigma_z])
     shift = jnp.stack([jnp.zeros_like(v_phi), v_phi, jnp.zeros_like(v_phi)])
     return VelocityRule(shift + scale * u.nodes, u.weights * sigma_R * sigma_phi * sigma_z)
@@ -49,7 +54,7 @@ class _Lattice(NamedTuple):
 
 
 @functools.cache
-def _lattice(spacing: float) -> _Lattice:
+def _lattice(spacing: float, centre: float) -> _Lattice:
     """Half of a body-centred cubic lattice in a stretched ball, with weights for the whole."""
     edge = spacing * 2.0 ** (1.0 / 3.0)
     n = int(np.ceil((_RADIUS + _STRETCH) / edge)) + 1
@@ -62,8 +67,13 @@ def _lattice(spacing: float) -> _Lattice:
     x, _, z = points.T
     half = (z > 1e-9) | ((np.abs(z) < 1e-9) & (x > -1e-9))
     single = (np.abs(z) < 1e-9) & (np.abs(x) < 1e-9)
-    weights = np.where(single, 1.0, 2.0)[half] * spacing**3
-    return _Lattice(points[half], weights)
+    points, weights = points[half], np.where(single, 1.0, 2.0)[half] * spacing**3
+    if centre == 1.0:
+        return _Lattice(points, weights)
+    b = _RADIUS / optimize.root_scalar(lambda x: centre * np.sinh(x) - x, bracket=(1e-3, 30.0)).root
+    q = np.maximum(np.linalg.norm(points, axis=1), 1e-12)
+    stretch = centre * b * np.sinh(q / b) / q
+    return _Lattice(points * stretch[:, None], weights * stretch**2 * centre * np.cosh(q / b))
 
 
 def spheroid_rule(v_max, R, z, *, n_speed: int = 10, n_eta: int = 4, n_psi: int = 5) -> VelocityRule:

@@ -1,4 +1,4 @@
-"""Distribution functions of Dehnen & Binney (1996), the founding paper of the torus programme."""
+"""The stellar halo of Dehnen & Binney (1996), the founding paper of the torus programme."""
 
 from typing import final
 
@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from oortax.df.base import AbstractDF, where_bound
+from oortax.df.rotation import log_odd
 from oortax.params import param
 from oortax.types import Actions, Scalar
 
@@ -16,7 +17,8 @@ from oortax.types import Actions, Scalar
 class DB96Halo(AbstractDF):
     r"""Stellar halo of Dehnen & Binney (1996), eq. (5), normalised to one star.
 
-        f = N A^[-(6 - gamma)/(4 - gamma)] (A + A_0)^[2 (gamma - beta)/(4 - gamma)],
+        f = N A^[-(6 - gamma)/(4 - gamma)] (A + A_0)^[2 (gamma - beta)/(4 - gamma)]
+            * [1 + rotation tanh(J_phi/J_phi0)],
         A = a J_r + b J_z + |J_phi|,
 
     where N makes (2 pi)^3 times the integral of f over the actions, both senses of rotation, one:
@@ -25,8 +27,8 @@ class DB96Halo(AbstractDF):
         e_1 = (6 - gamma)/(4 - gamma), e_2 = 2 (beta - gamma)/(4 - gamma).
 
     In a potential of density slope gamma the star density falls as r^-gamma well inside the radius
-    where a circular orbit has J_phi = A_0, and as r^-beta well outside. f is even in J_phi, with a
-    kink at J_phi = 0: |J_phi| is not smoothed, as it does not depend on the potential.
+    where a circular orbit has J_phi = A_0, and as r^-beta well outside. The paper's halo does not
+    rotate. f has a kink at J_phi = 0: |J_phi| is not smoothed, as it does not depend on the potential.
 
     Attributes
     ----------
@@ -38,6 +40,10 @@ class DB96Halo(AbstractDF):
         Inner slope of the density.
     A_0 : shape (), kpc km/s, positive
         Action of the break (the paper: that of the circular orbit at 1 kpc).
+    rotation : shape (), between -1 and 1
+        Strength of the odd part; it changes neither the density nor the mass.
+    J_phi0 : shape (), kpc km/s, positive
+        Width of the change of sign of the odd part.
 
     Notes
     -----
@@ -58,6 +64,10 @@ class DB96Halo(AbstractDF):
     beta: Float[Array, ""] = param(constraints.greater_than(3.0), "", "outer slope of the density")
     gamma: Float[Array, ""] = param(constraints.interval(0.0, 2.0), "", "inner slope of the density")
     A_0: Float[Array, ""] = param(constraints.positive, "kpc km/s", "action of the break")
+    rotation: Float[Array, ""] = param(
+        constraints.interval(-1.0, 1.0), "", "strength of the odd part", default=0.0
+    )
+    J_phi0: Float[Array, ""] = param(constraints.positive, "kpc km/s", "width of the odd part", default=1.0)
 
     def log_f(self, J: Actions) -> Scalar:
         """Natural log of f at J = (J_r, J_z, J_phi) in kpc km/s; -inf where there are no actions."""
@@ -75,7 +85,8 @@ class DB96Halo(AbstractDF):
             + (e_1 + e_2 - 3.0) * jnp.log(self.A_0)
             - log_B
         )
-        return log_N - e_1 * jnp.log(A) - e_2 * jnp.log(A + self.A_0)
+        even = log_N - e_1 * jnp.log(A) - e_2 * jnp.log(A + self.A_0)
+        return even + log_odd(self.rotation, J_phi / self.J_phi0)
 
     def _exponents(self):
         return (6.0 - self.gamma) / (4.0 - self.gamma), 2.0 * (self.beta - self.gamma) / (4.0 - self.gamma)
