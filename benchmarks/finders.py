@@ -90,6 +90,8 @@ def row(
 ) -> dict[str, Any]:
     """One finder: `makers` by library, or one for all under ""."""
     entry: dict[str, Any] = {"finder": name}
+    # Programs of finders that are done with: Linux gives a process 65,530 memory maps, XLA takes them all.
+    jax.clear_caches()
     movable, makers = makers, {key: _fixed(make) for key, make in makers.items()}
     built = {key: eqx.filter_jit(lambda make, pot: make(pot))(make, pot) for key, make in makers.items()}
     x, v = (jnp.asarray(a) for a in actions.family(timed, pot, stars, seed=1))
