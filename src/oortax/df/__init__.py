@@ -3,6 +3,10 @@
 from oortax.df.base import AbstractDF
 from oortax.df.db96 import DB96Halo
 from oortax.df.double_power_law import DoublePowerLaw
+from oortax.df.draw_actions import ActionDraws, draw_actions, sample_actions
+from oortax.df.draw_in_region import Region, RegionDraws, draw_in_region
+from oortax.df.draw_stars import Stars, draw_stars
+from oortax.df.draw_velocities import VelocityDraws, draw_velocities
 from oortax.df.mixture import BoundMixture, Mixture
 from oortax.df.moments import Moments, log_density, moments
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
@@ -18,6 +22,7 @@ DFS: dict[str, type[AbstractDF]] = {
 __all__ = [
     "DFS",
     "AbstractDF",
+    "ActionDraws",
     "BoundMixture",
     "BoundQuasiIsothermal",
     "DB96Halo",
@@ -25,7 +30,16 @@ __all__ = [
     "Mixture",
     "Moments",
     "QuasiIsothermal",
+    "Region",
+    "RegionDraws",
+    "Stars",
+    "VelocityDraws",
     "VelocityRule",
+    "draw_actions",
+    "draw_in_region",
+    "draw_stars",
+    "draw_velocities",
     "log_density",
     "moments",
+    "sample_actions",
 ]

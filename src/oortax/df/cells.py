@@ -132,7 +132,7 @@ def _pad(logs) -> np.ndarray:
 
 
 def _axis(logs, bound) -> np.ndarray:
-    """Along which axis bisecting a cell lowers its envelope most; if along none, where the density varies most."""
+    """The axis along which bisecting a cell lowers its envelope most, or, failing that, f varies most."""
     m, d = logs.shape[0], logs.ndim - 1
     gains = np.empty((m, d))
     relative = logs - bound.reshape(m, *[1] * d)

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from oortax.df.base import LARGEST_ACTION, AbstractDF
-from oortax.df.cells import grid, halved, refined
+from oortax.df.cells import grid
 from oortax.df.mixture import Mixture
-from oortax.df.rejection import PoorEnvelope, Thinned, bar_of_draws, host_generator, thinned
+from oortax.df.rejection import draws_in_box
 from oortax.dynamics.base import require_float64
 
 # kpc km/s: total actions below are left out. A mass that grows as s^0.1 has 1e-28 of itself below.
@@ -20,7 +20,7 @@ LEAST_ACTION = 1e-280
 _CENTRE = 7.0
 # Cells along t; along the share of J_r; and along that of J_z, for either sign of J_phi.
 _FIRST = (36, 4, 4)
-_MOST_CELLS, _TARGET, _TRIALS = 20_000, 0.8, 3
+_MOST_CELLS, _TARGET = 20_000, 0.8
 _LOG_VOLUME = float(3.0 * np.log(2.0 * np.pi) - np.log(2.0))
 
 
@@ -64,8 +64,8 @@ def draw_actions(
     f : a distribution function; bound to the circular orbits of its potential if it needs them
     key : JAX random key; the draws follow from it, whatever the batches
     n : number of draws
-    total : range of s in kpc km/s; by default all, that is 1e-280 to 1e12 (`LARGEST_ACTION`, beyond which f is
-        taken to vanish). How much that leaves out is 1 - mass/f.mass(): 6e-5 of a halo of Dehnen & Binney
+    total : range of s in kpc km/s; by default all, that is 1e-280 to 1e12 (`LARGEST_ACTION`, beyond which f
+        is taken to vanish). How much that leaves out is 1 - mass/f.mass(): 6e-5 of a halo of Dehnen & Binney
         (1996) with beta = 3.5 and A_0 = 500, but 14 % for beta = 3.1
     batch_size : actions whose f is evaluated at a time
     progress : show a bar
@@ -87,10 +87,8 @@ def draw_actions(
     >>> draws.J.shape, bool(abs(draws.mass - f.mass()) < 4.0 * draws.mass_error)
     ((20000, 3), True)
     """
-    _check(f, n, total, batch_size)
-    if isinstance(f, Mixture):
-        f = f.bind(None)  # which needs no potential, as its log_f is defined: masses are computed once
-    log_f = _LogF(f, batch_size)
+    _check(n, total, batch_size)
+    log_f = _LogF(ready(f), batch_size)
     t = np.arcsinh(np.log(total) - _CENTRE)
     lower, upper = grid([
         np.linspace(*t, _FIRST[0] + 1), np.linspace(0.0, 1.0, _FIRST[1] + 1),
@@ -102,7 +100,10 @@ def draw_actions(
         J = from_box(q)
         return log_f(J) + _log_jacobian(q), {"J": J}
 
-    drawn = _drawn(evaluate, key, lower, upper, n, progress)
+    drawn = draws_in_box(
+        key, evaluate, lower, upper, n, probe=lambda q: evaluate(None, q)[0], most=_MOST_CELLS,
+        target=_TARGET, name="actions", progress=progress,
+    )  # fmt: skip
     mass = float(np.exp(drawn.log_mass))
     share = drawn.accepted / drawn.proposed
     return ActionDraws(drawn.draws["J"], mass, mass * drawn.mass_error, share, drawn.exceedances)
@@ -134,26 +135,6 @@ def _log_jacobian(q) -> np.ndarray:
     return _LOG_VOLUME + 3.0 * (_CENTRE + np.sinh(q[:, 0])) + np.log(np.cosh(q[:, 0]))
 
 
-def _drawn(evaluate, key, lower, upper, n: int, progress: bool) -> Thinned:
-    """Draws; where the envelope turns out to be no use, from one with finer cells to begin with."""
-    with bar_of_draws(progress) as bar:
-        task = bar.add_task("actions", total=n)
-        for trial in range(_TRIALS):
-            cells = refined(
-                lambda q: evaluate(None, q)[0], lower, upper, most=_MOST_CELLS * 2**trial, target=_TARGET
-            )
-            if not np.any(np.isfinite(cells.log_bound)):
-                raise ValueError("f vanishes for all actions in the range: there is nothing to draw from")
-            bar.reset(task)
-            try:
-                return thinned(host_generator(key), cells, evaluate, n, lambda new: bar.advance(task, new))
-            except PoorEnvelope:
-                lower, upper = halved(lower, upper)
-    raise ValueError(
-        "f has peaks too narrow for the envelope's cells: check its widths, or give a narrower range `total`"
-    )
-
-
 class _LogF:
     """log_f of many actions, in batches of one size so that nothing is compiled twice."""
 
@@ -171,7 +152,8 @@ class _LogF:
         if np.any(np.isnan(found) | (found == np.inf)):
             at = J[np.flatnonzero(np.isnan(found) | (found == np.inf))[0]]
             raise ValueError(
-                f"log f is NaN or infinite at J = {at} kpc km/s: check the parameters of {type(self.f).__name__}"
+                f"log f is NaN or infinite at J = {at} kpc km/s: check the parameters of "
+                f"{type(self.f).__name__}"
             )
         return found
 
@@ -181,7 +163,7 @@ def _many(f: AbstractDF, J):
     return jax.vmap(f.log_f)(J)
 
 
-def _check(f, n, total, batch_size) -> None:
+def _check(n, total, batch_size) -> None:
     if not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"n = {n!r}: a whole number of draws, at least 1, is needed")
     if not isinstance(batch_size, int) or batch_size < 1:
@@ -189,10 +171,17 @@ def _check(f, n, total, batch_size) -> None:
     low, high = total
     if not LEAST_ACTION <= low < high <= LARGEST_ACTION:
         raise ValueError(
-            f"total = {total}: a rising pair is needed, between {LEAST_ACTION:g} and {LARGEST_ACTION:g} kpc km/s"
+            f"total = {total}: a rising pair is needed, between {LEAST_ACTION:g} and {LARGEST_ACTION:g} "
+            "kpc km/s"
         )
+    require_float64("draw_actions", jnp.asarray(1.0))
+
+
+def ready(f: AbstractDF) -> AbstractDF:
+    """The DF as one that gives numbers, or ValueError."""
     if not isinstance(f, AbstractDF):
         raise ValueError(f"f is a {type(f).__name__}: a distribution function is needed (see oortax.df)")
-    require_float64("draw_actions", jnp.asarray(1.0))
     # A DF that needs circular orbits says so here.
     jax.eval_shape(f.log_f, jnp.ones(3))
+    # A mixture of those that need none: their masses are computed once.
+    return f.bind(None) if isinstance(f, Mixture) else f

@@ -7,12 +7,14 @@ import jax
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from oortax.df.cells import Cells
+from oortax.df.cells import Cells, Probe, halved, refined
 
 # Proposals made at a time, whatever the batches in which they are evaluated.
 _BLOCK = 65_536
 # A bound that was exceeded is raised to the excess and so much more, in ln.
 _HEADROOM = 0.1
+# How often the cells are made finer.
+_TRIALS = 3
 # More than so many blocks' worth of proposals for one correction: the envelope is no use.
 _LARGEST_CORRECTION = 30
 # Share of proposals kept, as long as nothing is known; and blocks of which none is before giving up.
@@ -60,6 +62,39 @@ def bar_of_draws(progress: bool) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         disable=not progress,
+    )
+
+
+def draws_in_box(
+    key,
+    evaluate: Evaluate,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    n: int,
+    *,
+    probe: Probe,
+    most: int,
+    target: float,
+    name: str,
+    progress: bool,
+) -> Thinned:
+    """n draws from a density in a box, with cells refined for it (see `refined`, `thinned`).
+
+    Where the envelope turns out to be no use, one with finer cells to begin with takes its place.
+    """
+    with bar_of_draws(progress) as bar:
+        task = bar.add_task(name, total=n)
+        for trial in range(_TRIALS):
+            cells = refined(probe, lower, upper, most=most * 2**trial, target=target)
+            if not np.any(np.isfinite(cells.log_bound)):
+                raise ValueError("f vanishes everywhere in the range: there is nothing to draw")
+            try:
+                return thinned(host_generator(key), cells, evaluate, n, lambda new: bar.advance(task, new))
+            except PoorEnvelope:
+                lower, upper = halved(lower, upper)
+                bar.reset(task)
+    raise ValueError(
+        "f has peaks too narrow for the envelope's cells: check its widths, or give a narrower range"
     )
 
 
