@@ -10,7 +10,7 @@ from oortax.df.base import AbstractDF
 from oortax.df.cells import grid
 from oortax.df.draw_actions import ready
 from oortax.df.rejection import draws_in_box
-from oortax.df.velocity_proposal import Proposals
+from oortax.df.velocity_proposal import PhaseSpace
 from oortax.dynamics import AbstractActionFinder
 from oortax.potential import AbstractPotential, expand
 
@@ -107,14 +107,17 @@ def draw_in_region(
     if not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"n = {n!r}: a whole number of draws, at least 1, is needed")
     _check_region(region)
-    proposals = Proposals(ready(f), expand(potential), finder, batch_size)
+    space = PhaseSpace(ready(f), expand(potential), finder, batch_size)
     pilots = np.random.default_rng(0)
-    u = np.concatenate([pilots.random((_PILOTS, 1)), pilots.standard_normal((_PILOTS, 3))], axis=1)
+    share, normal = pilots.random(_PILOTS), pilots.standard_normal((_PILOTS, 3))
     log_measure = np.log(0.5 * (region.phi[1] - region.phi[0]))
 
     def probe(q):
         x = np.stack([np.sqrt(q[:, 0]), np.zeros(len(q)), q[:, 1]], axis=1)
-        ratio = proposals.at(np.repeat(x, _PILOTS, axis=0), np.tile(u, (len(q), 1))).log_ratio
+        many = np.repeat(np.arange(len(x)), _PILOTS)
+        proposals = space.gaussians(x).take(many)
+        w = proposals.of(np.tile(share, len(q)), np.tile(normal, (len(q), 1)))
+        ratio = space.log_f(x[many], w)[0] - proposals.log_density(w)
         return np.max(ratio.reshape(-1, _PILOTS), axis=1) + log_measure + _HEADROOM
 
     def evaluate(rng, q):
@@ -125,9 +128,10 @@ def draw_in_region(
         log_density = np.full(len(q), -np.inf)
         v, J = np.full((len(q), 3), np.nan), np.full((len(q), 3), np.nan)
         if np.any(there):
-            found = proposals(rng, x[there])
-            log_density[there] = found.log_ratio + log_measure
-            v[there], J[there] = found.v, found.J
+            proposals = space.gaussians(x[there])
+            w = proposals.draw(rng)
+            log_f, v[there], J[there] = space.log_f(x[there], w)
+            log_density[there] = log_f - proposals.log_density(w) + log_measure
         return log_density, {"x": x, "v": v, "J": J}
 
     # Where the region reaches both sides of the plane, cells do not.

@@ -17,6 +17,10 @@ from oortax.results import Result
 
 # Terms of tori fitted one by one; and those of one call, in whole chunks of `fit_tori`.
 _MODES, _PORTION, _CHUNK = (22, 80), 2048, 128
+# More stars than these are read from a library, where nothing else is asked for.
+_MANY = 50_000
+# A star of the library whose own H is within tol of its torus's E may have a torus of this many tol.
+_LOOSE = 10.0
 # Stars placed by the library at a time, and those of them held in the cache.
 _BATCH, _IN_CACHE = 16_384, 64
 # The library's range leaves out this share of the stars at either end of each coordinate; and orbits within
@@ -31,7 +35,8 @@ class Stars(NamedTuple):
     ----------
     J, theta : (n, 3), actions (kpc km/s) and angles: those of the draw, whatever became of the torus
     x, v : (n, 3), kpc and km/s; NaN where there is no torus
-    residual : (n,), of the star's torus (`Torus.residual`); of the cell if it came from a library
+    residual : (n,), of the star's torus (`Torus.residual`); for one from a library the largest of its cell,
+        or, where that is above tol, |H - E| at the star itself over Omega_r J_r + Omega_z J_z
     code : (n,), a `Result`: INACCURATE where the residual is above tol (numbers are kept), NOT_CONVERGED or
         OUTSIDE where there is no torus
     fitted : (n,), whether the star's torus was fitted for it, rather than read from a library
@@ -68,17 +73,17 @@ def draw_stars(
     *,
     total: tuple[float, float] = (LEAST_ACTION, LARGEST_ACTION),
     tol: float = 1e-3,
-    library: TorusLibrary | None = None,
-    max_tori: int = 4000,
-    most_fitted: int = 20_000,
+    library: TorusLibrary | bool | None = None,
+    max_tori: int = 20_000,
+    most_fitted: int | None = None,
     progress: bool = True,
 ) -> Stars:
     """n stars of f in phase space: J from `draw_actions`, uniform angles, and (x, v) by tori.
 
-    Up to `most_fitted` stars get tori of their own (`fit_tori`, about a millisecond each). More are read from
-    a library (`fit_library`, made for the range of the drawn actions; ten microseconds each), and those that
-    it gives no torus, or one with a residual above tol, are fitted one by one, worst first, as far as
-    `most_fitted` goes. No star is dropped: `code` says what became of each, `Stars.shares` of all.
+    Up to 50,000 stars get tori of their own (`fit_tori`, about a millisecond each). More are read from a
+    library (`fit_library`, made for the range of the drawn actions; some ten microseconds each), and those
+    that it gives no torus, or a poor one, are fitted one by one: those without first. No star is dropped:
+    `code` says what became of each, `Stars.shares` of all.
 
     Parameters
     ----------
@@ -87,10 +92,12 @@ def draw_stars(
     key : JAX random key; J and theta follow from it alone
     n : number of stars
     total : range of J_r + J_z + |J_phi| in kpc km/s to draw from (see `draw_actions`)
-    tol : residual of a torus (rms of H over Omega_r J_r + Omega_z J_z) above which it counts as inaccurate
-    library : one that was fitted in this potential before; None makes one where it is needed
+    tol : residual of a torus (rms of H over Omega_r J_r + Omega_z J_z) above which it counts as inaccurate.
+        A torus from a library may have ten times more, if the star's own H is within tol of E
+    library : one that was fitted in this potential before, True to make one, False for the
+        stars' own tori; None makes one for more than 50,000 stars
     max_tori : tori of a library made here
-    most_fitted : stars with tori of their own
+    most_fitted : stars that get tori of their own at most; None for all that need it
     progress : show bars
 
     Notes
@@ -109,14 +116,22 @@ def draw_stars(
     >>> stars.x.shape, stars.shares()  # doctest: +SKIP
     ((16, 3), {'OK': 1.0, 'fitted': 1.0})
     """
-    if not isinstance(most_fitted, int) or most_fitted < 0:
-        raise ValueError(f"most_fitted = {most_fitted!r}: a whole number of stars, 0 or more, is needed")
+    if most_fitted is not None and (not isinstance(most_fitted, int) or most_fitted < 0):
+        raise ValueError(
+            f"most_fitted = {most_fitted!r}: a whole number of stars, 0 or more, is needed, or None"
+        )
+    if not isinstance(library, TorusLibrary | bool | None):
+        raise ValueError(
+            f"library is a {type(library).__name__}: a TorusLibrary, True, False or None is needed"
+        )
     of_actions, of_angles = jax.random.split(key)
     drawn = draw_actions(f, of_actions, n, total=total, progress=progress)
     J, theta = drawn.J, host_generator(of_angles).uniform(0.0, 2.0 * np.pi, (n, 3))
     potential = expand(potential)
-    if library is None and n > most_fitted:
-        library = _library(potential, J, tol, max_tori, progress)
+    if library is None:
+        library = n > _MANY
+    if isinstance(library, bool):
+        library = _library(potential, J, tol, max_tori, progress) if library else None
     stars = _Record(J, theta, tol)
     with bar_of_draws(progress) as bar:
         if library is not None:
@@ -124,7 +139,7 @@ def draw_stars(
             for start in range(0, n, _BATCH):
                 rows = np.arange(start, min(start + _BATCH, n))
                 at = (jnp.asarray(a[np.resize(rows, _BATCH)]) for a in (J, theta))
-                stars.put(rows, _from_library(library, *at))
+                stars.put(rows, _from_library(potential, library, *at, jnp.asarray(tol)))
                 bar.advance(task, len(rows))
         poor = stars.poor()[:most_fitted]
         task = bar.add_task("stars with their own tori", total=len(poor))
@@ -172,10 +187,19 @@ class _Record:
 
 
 @eqx.filter_jit
-def _from_library(library: TorusLibrary, J, theta):
+def _from_library(potential, library: TorusLibrary, J, theta, tol):
+    """Positions, velocities, residuals (see `Stars`) and codes."""
+
     def one(at):
         torus = library(at[0])
-        return *torus.phase_point(at[1]), torus.residual, torus.code
+        x, v = torus.phase_point(at[1])
+        scale = jnp.abs(torus.Omega[0]) * torus.J[0] + jnp.abs(torus.Omega[1]) * torus.J[1]
+        own = jnp.abs(0.5 * v @ v + potential.Phi(x) - torus.E) / scale
+        of_cell = torus.residual
+        loose = (of_cell > tol) & (of_cell <= _LOOSE * tol)
+        residual = jnp.where(loose, own, of_cell)
+        code = jnp.where(torus.code == Result.INACCURATE, Result.OK, torus.code)
+        return x, v, residual, code
 
     return jax.lax.map(one, (J, theta), batch_size=_IN_CACHE)
 

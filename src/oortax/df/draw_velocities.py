@@ -11,15 +11,16 @@ from jaxtyping import Array, Float, Int
 from oortax.df.base import AbstractDF
 from oortax.df.draw_actions import ready
 from oortax.df.rejection import bar_of_draws, host_generator
-from oortax.df.velocity_proposal import Proposals
+from oortax.df.velocity_proposal import PhaseSpace
 from oortax.dynamics import AbstractActionFinder
 from oortax.potential import AbstractPotential, expand
 
 # Positions that share a bound, and proposals at each that find it before the first draw.
-_GROUP, _PILOTS = 64, 16
+_GROUP, _PILOTS = 64, 6
 # A bound is the largest ratio seen and so much more, in ln.
 _HEADROOM = 0.3
-_MOST_ROUNDS = 100_000
+# Proposals of a round in which few positions are left; and rounds before giving up.
+_LEAST_ROUND, _MOST_ROUNDS = 8192, 100_000
 
 
 class VelocityDraws(NamedTuple):
@@ -50,8 +51,9 @@ def draw_velocities(
 ) -> VelocityDraws:
     """One velocity at each position x, from the density f(J(x, v)) in v.
 
-    Proposals are Gaussians about the DF's `velocity_scale` at x, with wings up to the escape speed; they are
-    kept in proportion to f/q under a bound that neighbours in (R, |z|) share.
+    Proposals are Gaussians with wings up to the escape speed, at first about the DF's `velocity_scale`, then
+    with the mean and dispersions of pilot stars nearby (not for mixtures, where each component has its own);
+    they are kept in proportion to f/q under a bound that neighbours in (R, |z|) share.
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def draw_velocities(
     Notes
     -----
     Exact but for the chance that f/q exceeds the bound at a position where no proposal of its group of 64 has
-    met that. The bound is 1.35 times the largest of a thousand pilot proposals; a higher ratio, once met,
+    met that. The bound is 1.35 times the largest of 800 pilot proposals; a higher ratio, once met,
     raises it, and all of the group are drawn anew.
 
     Raises ValueError for x of the wrong shape or not finite, an f that is not bound, or vanishes at some x.
@@ -86,13 +88,18 @@ def draw_velocities(
         raise ValueError(f"x has shape {x.shape}: (n, 3) finite positions in kpc with n > 0 are needed")
     f = ready(f)
     potential, rng = expand(potential), host_generator(key)
-    proposals = Proposals(f, potential, finder, batch_size)
-    group = groups(x)
-    scale = _log_scales(f, potential, x)
+    space, group, n = PhaseSpace(f, potential, finder, batch_size), groups(x), len(x)
+    scale, proposals = _log_scales(f, potential, x), space.gaussians(x)
+    many, everywhere = np.tile(np.arange(n), _PILOTS), np.tile(group, _PILOTS)
     bounds = _Bounds(group)
-    n = len(x)
-    for _ in range(_PILOTS):
-        bounds.raised(np.arange(n), proposals(rng, x).log_ratio - scale)
+    for again in (True, False):
+        w = proposals.take(many).draw(rng)
+        log_f = space.log_f(x[many], w)[0]
+        ratio = log_f - proposals.take(many).log_density(w) - scale[many]
+        if again and len(space.populations) == 1:
+            proposals = proposals.adapted_to(everywhere, w, ratio)
+            ratio = log_f - proposals.take(many).log_density(w) - scale[many]
+        bounds.raised(many, ratio)
     if not np.all(np.isfinite(bounds.log_bound)):
         lost = x[np.flatnonzero(~np.isfinite(bounds.log_bound)[group])[0]]
         raise ValueError(f"f vanishes for all velocities tried near x = {lost} kpc: there is nothing to draw")
@@ -105,14 +112,16 @@ def draw_velocities(
             if len(rows) == 0:
                 return VelocityDraws(v, J, n / proposed, exceedances)
             # Few left: several proposals each, the first one kept counts.
-            rows = np.repeat(rows, max(1, batch_size // len(rows)))
-            found = proposals(rng, x[rows])
-            ratio = found.log_ratio - scale[rows]
+            rows = np.repeat(rows, max(1, _LEAST_ROUND // len(rows)))
+            there = proposals.take(rows)
+            w = there.draw(rng)
+            log_f, of_all, actions = space.log_f(x[rows], w)
+            ratio = log_f - there.log_density(w) - scale[rows]
             proposed += len(rows)
             keep = np.log(rng.random(len(rows))) < ratio - bounds.log_bound[group[rows]]
             kept, first = np.unique(rows[keep], return_index=True)
             chosen = np.flatnonzero(keep)[first]
-            v[kept], J[kept], waiting[kept] = found.v[chosen], found.J[chosen], False
+            v[kept], J[kept], waiting[kept] = of_all[chosen], actions[chosen], False
             above = bounds.raised(rows, ratio)
             exceedances += above.count
             waiting |= above.groups[group]

@@ -13,6 +13,8 @@ from oortax.df.cells import Cells, Probe, halved, refined
 _BLOCK = 65_536
 # A bound that was exceeded is raised to the excess and so much more, in ln.
 _HEADROOM = 0.1
+# Where more proposals than these are above their bounds, more will have been missed.
+_MOST_EXCEEDANCES = 1e-3
 # How often the cells are made finer.
 _TRIALS = 3
 # More than so many blocks' worth of proposals for one correction: the envelope is no use.
@@ -108,7 +110,8 @@ def thinned(
     filled with as many proposals per volume as the rest: what was drawn before stays valid, and the draws are
     as if the bound had always been the higher one. The order is random.
 
-    Raises PoorEnvelope where filling up would take far more proposals than the draw.
+    Raises PoorEnvelope where that happens to one proposal in a thousand, or filling up would take far more
+    proposals than the draw.
     """
     top = float(np.max(cells.log_bound + cells.log_volume))
     state = _State(rng, cells, evaluate, np.exp(cells.log_volume), top)
@@ -123,6 +126,8 @@ def thinned(
         idle = idle + 1 if state.accepted == before else 0
         if idle > _PATIENCE:
             raise ValueError(f"none of {state.proposed:,} proposals was accepted: the density is too peaked")
+    if state.exceedances > _MOST_EXCEEDANCES * state.proposed + 10:
+        raise PoorEnvelope
     chosen = rng.permutation(state.accepted)[:n]
     draws = {name: np.concatenate([part[name] for part in state.kept])[chosen] for name in state.kept[0]}
     share = state.accepted / state.proposed

@@ -1,4 +1,4 @@
-"""Proposals of velocities at a point: Gaussians about what a DF fills there, with wings up to escape."""
+"""Proposals of velocities at many points: Gaussians about what a DF fills there, with wings up to escape."""
 
 from typing import NamedTuple
 
@@ -6,27 +6,129 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from oortax.df.base import AbstractDF
 from oortax.df.mixture import BoundMixture
 from oortax.dynamics import AbstractActionFinder
 from oortax.potential import AbstractPotential
-from oortax.types import Actions, Scalar, Vec3
 
 # A core a little wider than the DF's own scale; a wing that lags behind by so many of its dispersions; and a
 # part at half the mean that reaches the escape speed (to 1000 kpc) within three dispersions.
 _SHARES = np.array([0.72, 0.22, 0.06])
 _CORE, _WING, _LAG, _FAR = 1.15, 2.2, 0.7, 1000.0
 _LEAST_RADIUS = 1e-6
+# Effective number of pilot stars from which Gaussians are adapted.
+_LEAST_PILOTS = 30.0
 
 
-class Weighed(NamedTuple):
-    """A proposed star: velocity, actions and ln(f/q), q the density of proposals per (km/s)^3."""
+class Gaussians(NamedTuple):
+    """At each of n positions, a mixture of k Gaussians in (v_R, v_phi, v_z), along these axes; km/s."""
 
-    v: Vec3
-    J: Actions
-    log_ratio: Scalar
+    shares: Float[np.ndarray, " k"]
+    means: Float[np.ndarray, "n k 3"]
+    sigmas: Float[np.ndarray, "n k 3"]
+
+    def take(self, rows) -> "Gaussians":
+        """Those of some positions."""
+        return Gaussians(self.shares, self.means[rows], self.sigmas[rows])
+
+    def draw(self, rng: np.random.Generator) -> Float[np.ndarray, "n 3"]:
+        """One velocity for each position."""
+        n = len(self.means)
+        return self.of(rng.random(n), rng.standard_normal((n, 3)))
+
+    def of(self, share, normal) -> Float[np.ndarray, "n 3"]:
+        """The velocities of numbers (n,) uniform in [0, 1), and (n, 3) normal."""
+        which = np.searchsorted(np.cumsum(self.shares)[:-1], share, side="right")
+        rows = np.arange(len(which))
+        return self.means[rows, which] + self.sigmas[rows, which] * normal
+
+    def log_density(self, w: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        """ln of the density at one velocity for each position, per (km/s)^3."""
+        z = (w[:, None] - self.means) / self.sigmas
+        terms = -0.5 * np.sum(z * z, axis=-1) - np.sum(np.log(self.sigmas), axis=-1) + np.log(self.shares)
+        return np.logaddexp.reduce(terms, axis=1) - 1.5 * np.log(2.0 * np.pi)
+
+    def adapted_to(self, group, w, log_weight) -> "Gaussians":
+        """Those of one population with the means and dispersions of weighted stars of the same group.
+
+        Of those, the first n are at the n positions.
+        """
+        n = len(self.means)
+
+        def mean(values):
+            return np.bincount(group, weight * values) / total
+
+        top = np.full(group.max() + 1, -np.inf)
+        np.maximum.at(top, group, log_weight)
+        weight = np.exp(log_weight - np.where(np.isfinite(top), top, 0.0)[group])
+        total = np.maximum(np.bincount(group, weight), 1e-300)
+        enough = total**2 / np.maximum(np.bincount(group, weight**2), 1e-300) > _LEAST_PILOTS
+        centre = np.stack([mean(w[:, i]) for i in range(3)], axis=1)
+        sigma = np.sqrt(np.stack([mean((w[:, i] - centre[group, i]) ** 2) for i in range(3)], axis=1))
+        own = group[:n]
+        means, sigmas = _three(
+            centre[own], np.maximum(sigma[own], 0.05 * self.sigmas[:, 0]), self.sigmas[:, 2]
+        )
+        enough = enough[own][:, None, None]
+        return Gaussians(
+            self.shares, np.where(enough, means, self.means), np.where(enough, sigmas, self.sigmas)
+        )
+
+
+def _three(mean, sigma, far):
+    """Core, wing and far part, (n, 3, 3)."""
+    lagging = mean.copy()
+    lagging[:, 1] -= np.sign(mean[:, 1]) * _LAG * sigma[:, 1]
+    means = np.stack([mean, lagging, 0.5 * mean], axis=1)
+    return means, np.stack([_CORE * sigma, _WING * sigma, np.maximum(far, 1.5 * sigma)], axis=1)
+
+
+class PhaseSpace:
+    """A DF in phase space: f(J(x, v)) for many stars, in batches of one size: nothing is compiled twice."""
+
+    def __init__(
+        self, f: AbstractDF, potential: AbstractPotential, finder: AbstractActionFinder, batch_size: int
+    ):
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size!r}: a whole number >= 1 is needed")
+        self.f, self.potential, self.finder, self.batch_size = f, potential, finder, batch_size
+        self.populations = _populations(f)
+
+    def gaussians(self, x: np.ndarray) -> Gaussians:
+        """Proposals at positions (n, 3); of a mixture, each component is proposed as often."""
+        R, z = np.maximum(np.hypot(x[:, 0], x[:, 1]), _LEAST_RADIUS), x[:, 2]
+        means, sigmas = [], []
+        for population in self.populations:
+            mean, sigma, escape = self._batches(_scales, (population, self.potential), R, z)
+            mean, sigma = np.nan_to_num(mean), np.maximum(np.nan_to_num(sigma), 1e-3 * escape[:, None])
+            parts = _three(mean, sigma, escape[:, None] / 3.0)
+            means.append(parts[0])
+            sigmas.append(parts[1])
+        shares = np.tile(_SHARES, len(means)) / len(means)
+        return Gaussians(shares, np.concatenate(means, axis=1), np.concatenate(sigmas, axis=1))
+
+    def log_f(self, x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """ln f, velocities and actions of stars at x with (v_R, v_phi, v_z) = w; all (n, ...)."""
+        R = np.hypot(x[:, 0], x[:, 1])
+        # On the axis any direction serves as that of R.
+        c, s = np.where(R > 0.0, x[:, :2].T / np.where(R > 0.0, R, 1.0), [[1.0], [0.0]])
+        v = np.stack([w[:, 0] * c - w[:, 1] * s, w[:, 0] * s + w[:, 1] * c, w[:, 2]], axis=1)
+        log_f, J = self._batches(_log_f, (self.f, self.finder), x, v)
+        if np.any(np.isnan(log_f)):
+            at = x[np.flatnonzero(np.isnan(log_f))[0]]
+            raise ValueError(f"f is NaN at x = {at} kpc: check that DF, potential and finder hold there")
+        return log_f, v, J
+
+    def _batches(self, program, constants, *arrays):
+        n, size = len(arrays[0]), self.batch_size
+        parts = []
+        for start in range(0, n, size):
+            rows = np.minimum(np.arange(start, start + size), n - 1)
+            found = program(*constants, *(jnp.asarray(a[rows]) for a in arrays))
+            parts.append([np.asarray(a)[: n - start] for a in found])
+        return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 
 
 def _populations(f: AbstractDF) -> tuple[AbstractDF, ...]:
@@ -36,77 +138,23 @@ def _populations(f: AbstractDF) -> tuple[AbstractDF, ...]:
     return (f,)
 
 
-def _gaussians(f: AbstractDF, potential: AbstractPotential, R, z):
-    """Means and dispersions (3, 3) of the proposals for one population at (R, z)."""
-    # On the axis itself scales may have no value.
-    R = jnp.maximum(R, _LEAST_RADIUS)
-    mean, sigma = f.velocity_scale(potential, R, z)
-    far = jnp.stack([jnp.full_like(R, _FAR), jnp.zeros_like(R), jnp.zeros_like(R)])
-    here = jnp.stack([R, jnp.zeros_like(R), z])
-    escape = jnp.sqrt(2.0 * jnp.maximum(potential.Phi(far) - potential.Phi(here), 0.0))
-    sigma = jnp.maximum(sigma, 1e-3 * escape)
-    lag = jnp.array([0.0, 1.0, 0.0]) * jnp.sign(mean[1]) * _LAG * sigma
-    means = jnp.stack([mean, mean - lag, 0.5 * mean])
-    return means, jnp.stack([_CORE * sigma, _WING * sigma, jnp.maximum(escape / 3.0, 1.5 * sigma)])
+@eqx.filter_jit
+def _log_f(f: AbstractDF, finder: AbstractActionFinder, x, v):
+    def one(at):
+        J = finder.actions(*at)
+        return f.log_f(J), J
+
+    return jax.lax.map(one, (x, v), batch_size=1024)
 
 
 @eqx.filter_jit
-def propose_velocities(
-    f: AbstractDF,
-    potential: AbstractPotential,
-    finder: AbstractActionFinder,
-    x: Float[Array, "n 3"],
-    u: Float[Array, "n 4"],
-) -> Weighed:
-    """Proposed velocities at positions x, from numbers u: one uniform in [0, 1) and three normal for each.
+def _scales(f: AbstractDF, potential: AbstractPotential, R, z):
+    """Mean, dispersions and escape speed."""
 
-    Of a mixture, each component is proposed as often.
-    """
-    populations = _populations(f)
-    shares = np.tile(_SHARES, len(populations)) / len(populations)
+    def one(R, z):
+        far = jnp.array([_FAR, 0.0, 0.0])
+        here = jnp.stack([R, jnp.zeros_like(R), z])
+        escape2 = 2.0 * jnp.maximum(potential.Phi(far) - potential.Phi(here), 0.0)
+        return *f.velocity_scale(potential, R, z), jnp.sqrt(escape2)
 
-    def one(at):
-        x, u = at
-        R = jnp.hypot(x[0], x[1])
-        each = [_gaussians(of, potential, R, x[2]) for of in populations]
-        means, sigmas = (jnp.concatenate(parts) for parts in zip(*each, strict=True))
-        which = jnp.searchsorted(jnp.asarray(np.cumsum(shares))[:-1], u[0], side="right")
-        w = means[which] + sigmas[which] * u[1:]
-        terms = -0.5 * jnp.sum(((w - means) / sigmas) ** 2, axis=1) - jnp.sum(jnp.log(sigmas), axis=1)
-        log_q = jax.nn.logsumexp(terms, b=jnp.asarray(shares)) - 1.5 * jnp.log(2.0 * jnp.pi)
-        # On the axis, any direction serves as that of R.
-        on_axis = R < _LEAST_RADIUS
-        c, s = (jnp.where(on_axis, k, a / jnp.where(on_axis, 1.0, R)) for k, a in ((1.0, x[0]), (0.0, x[1])))
-        v = jnp.stack([w[0] * c - w[1] * s, w[0] * s + w[1] * c, w[2]])
-        J = finder.actions(x, v)
-        return Weighed(v, J, f.log_f(J) - log_q)
-
-    return jax.lax.map(one, (x, u), batch_size=1024)
-
-
-class Proposals:
-    """Proposals at many positions, in batches of one size so that nothing is compiled twice."""
-
-    def __init__(self, f, potential, finder, batch_size: int):
-        self.of = (f, potential, finder)
-        self.batch_size = batch_size
-
-    def __call__(self, rng: np.random.Generator, x: np.ndarray) -> Weighed:
-        """One proposal at each of the positions (n, 3)."""
-        return self.at(x, np.concatenate([rng.random((len(x), 1)), rng.standard_normal((len(x), 3))], axis=1))
-
-    def at(self, x: np.ndarray, u: np.ndarray) -> Weighed:
-        """Those of given numbers u (n, 4)."""
-        n = len(x)
-        found = Weighed(np.empty((n, 3)), np.empty((n, 3)), np.empty(n))
-        for start in range(0, n, self.batch_size):
-            rows = np.minimum(np.arange(start, start + self.batch_size), n - 1)
-            some = propose_velocities(*self.of, jnp.asarray(x[rows]), jnp.asarray(u[rows]))
-            for whole, part in zip(found, some, strict=True):
-                whole[start : start + self.batch_size] = np.asarray(part)[: n - start]
-        if np.any(np.isnan(found.log_ratio)):
-            at = x[np.flatnonzero(np.isnan(found.log_ratio))[0]]
-            raise ValueError(
-                f"f is NaN at x = {at} kpc: check that DF, potential and finder hold for this place"
-            )
-        return found
+    return jax.vmap(one)(R, z)
