@@ -32,7 +32,7 @@ def draw(f, n, key=KEY, **options):
 
 @pytest.mark.parametrize("n", [FEW, MANY])
 def test_spheroid_follows_its_law(n):
-    """Weights one: s/J_0 is beta-prime, shares are uniform on the triangle, the sense of rotation is known."""
+    """Weights one: s/J_0 is beta-prime, shares are uniform on the triangle, the rotation is known."""
     J = draw(SPHEROID, n).J
     s = np.sum(np.abs(J), axis=1)
     assert kstest(s / 300.0, betaprime(3.0 - 1.3, 4.5 - 3.0).cdf).pvalue > LEAST_P

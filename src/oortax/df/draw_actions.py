@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from oortax.df.base import LARGEST_ACTION, AbstractDF
 from oortax.df.cells import grid
-from oortax.df.mixture import Mixture
+from oortax.df.mixture import Mixture, with_masses
 from oortax.df.rejection import draws_in_box
 from oortax.dynamics.base import require_float64
 
@@ -20,7 +20,8 @@ LEAST_ACTION = 1e-280
 _CENTRE = 7.0
 # Cells along t; along the share of J_r; and along that of J_z, for either sign of J_phi.
 _FIRST = (36, 4, 4)
-_MOST_CELLS, _TARGET = 20_000, 0.8
+# Cells at most; what share of proposals they should keep; and what share may be above its bound.
+_MOST_CELLS, _TARGET, _TOLERATED = 20_000, 0.8, 1e-3
 _LOG_VOLUME = float(3.0 * np.log(2.0 * np.pi) - np.log(2.0))
 
 
@@ -89,9 +90,9 @@ def draw_actions(
     """
     _check(n, total, batch_size)
     log_f = _LogF(ready(f), batch_size)
-    t = np.arcsinh(np.log(total) - _CENTRE)
+    low, high = (float(np.arcsinh(np.log(end) - _CENTRE)) for end in total)
     lower, upper = grid([
-        np.linspace(*t, _FIRST[0] + 1), np.linspace(0.0, 1.0, _FIRST[1] + 1),
+        np.linspace(low, high, _FIRST[0] + 1), np.linspace(0.0, 1.0, _FIRST[1] + 1),
         np.linspace(-1.0, 1.0, 2 * _FIRST[2] + 1),
     ])  # fmt: skip
 
@@ -102,7 +103,7 @@ def draw_actions(
 
     drawn = draws_in_box(
         key, evaluate, lower, upper, n, probe=lambda q: evaluate(None, q)[0], most=_MOST_CELLS,
-        target=_TARGET, name="actions", progress=progress,
+        target=_TARGET, tolerated=_TOLERATED, name="actions", progress=progress,
     )  # fmt: skip
     mass = float(np.exp(drawn.log_mass))
     share = drawn.accepted / drawn.proposed
@@ -183,5 +184,5 @@ def ready(f: AbstractDF) -> AbstractDF:
         raise ValueError(f"f is a {type(f).__name__}: a distribution function is needed (see oortax.df)")
     # A DF that needs circular orbits says so here.
     jax.eval_shape(f.log_f, jnp.ones(3))
-    # A mixture of those that need none: their masses are computed once.
-    return f.bind(None) if isinstance(f, Mixture) else f
+    # The masses of a mixture's components are computed once, not with every batch.
+    return with_masses(f) if isinstance(f, Mixture) else f

@@ -14,9 +14,9 @@ from oortax.df.velocity_proposal import PhaseSpace
 from oortax.dynamics import AbstractActionFinder
 from oortax.potential import AbstractPotential, expand
 
-# Velocities that are tried at each probed position; what a bound has above the largest f/q seen, in ln.
-_PILOTS, _HEADROOM = 32, 0.2
-_FIRST, _MOST_CELLS, _TARGET = 6, 500, 0.7
+# What a bound has above the largest f/q seen, in ln.
+_HEADROOM = 0.3
+_FIRST, _MOST_CELLS, _TARGET, _TOLERATED = 5, 300, 0.7, 1e-2
 
 
 class Region(NamedTuple):
@@ -90,7 +90,7 @@ def draw_in_region(
     Notes
     -----
     Exact down to what is never noticed, as for `draw_actions`: a proposal above the bound of its cell raises
-    it, and what was missed is drawn, too. Bounds come from 32 velocities at each of nine positions of a cell.
+    it, and what was missed is drawn, too. Bounds come from 27 velocities at each of nine positions of a cell.
 
     Raises ValueError for n < 1, a region that is none, an f that is not bound, or vanishes in the region.
 
@@ -108,17 +108,16 @@ def draw_in_region(
         raise ValueError(f"n = {n!r}: a whole number of draws, at least 1, is needed")
     _check_region(region)
     space = PhaseSpace(ready(f), expand(potential), finder, batch_size)
-    pilots = np.random.default_rng(0)
-    share, normal = pilots.random(_PILOTS), pilots.standard_normal((_PILOTS, 3))
     log_measure = np.log(0.5 * (region.phi[1] - region.phi[0]))
 
     def probe(q):
         x = np.stack([np.sqrt(q[:, 0]), np.zeros(len(q)), q[:, 1]], axis=1)
-        many = np.repeat(np.arange(len(x)), _PILOTS)
-        proposals = space.gaussians(x).take(many)
-        w = proposals.of(np.tile(share, len(q)), np.tile(normal, (len(q), 1)))
-        ratio = space.log_f(x[many], w)[0] - proposals.log_density(w)
-        return np.max(ratio.reshape(-1, _PILOTS), axis=1) + log_measure + _HEADROOM
+        proposals = space.gaussians(x)
+        w = proposals.places()
+        many = np.repeat(np.arange(len(x)), w.shape[1])
+        w = w.reshape(-1, 3)
+        ratio = space.log_f(x[many], w)[0] - proposals.take(many).log_density(w)
+        return np.max(ratio.reshape(len(x), -1), axis=1) + log_measure + _HEADROOM
 
     def evaluate(rng, q):
         phi = rng.uniform(*region.phi, len(q))
@@ -140,8 +139,8 @@ def draw_in_region(
     z = np.unique(np.append(z, 0.0)) if low < 0.0 < high else z
     lower, upper = grid([np.linspace(region.R[0] ** 2, region.R[1] ** 2, _FIRST + 1), z])
     drawn = draws_in_box(
-        key, evaluate, lower, upper, n, probe=probe, most=_MOST_CELLS, target=_TARGET, name="stars",
-        progress=progress,
+        key, evaluate, lower, upper, n, probe=probe, most=_MOST_CELLS, target=_TARGET,
+        tolerated=_TOLERATED, name="stars", progress=progress,
     )  # fmt: skip
     mass = float(np.exp(drawn.log_mass))
     share = drawn.accepted / drawn.proposed

@@ -21,6 +21,8 @@ _MODES, _PORTION, _CHUNK = (22, 80), 2048, 128
 _MANY = 50_000
 # A star of the library whose own H is within tol of its torus's E may have a torus of this many tol.
 _LOOSE = 10.0
+# Above this it is none, as in `fit_torus`.
+_WORST = 0.1
 # Stars placed by the library at a time, and those of them held in the cache.
 _BATCH, _IN_CACHE = 16_384, 64
 # The library's range leaves out this share of the stars at either end of each coordinate; and orbits within
@@ -138,7 +140,8 @@ def draw_stars(
             task = bar.add_task("stars from the library", total=n)
             for start in range(0, n, _BATCH):
                 rows = np.arange(start, min(start + _BATCH, n))
-                at = (jnp.asarray(a[np.resize(rows, _BATCH)]) for a in (J, theta))
+                some = np.resize(rows, _BATCH)
+                at = jnp.asarray(J[some]), jnp.asarray(theta[some])
                 stars.put(rows, _from_library(potential, library, *at, jnp.asarray(tol)))
                 bar.advance(task, len(rows))
         poor = stars.poor()[:most_fitted]
@@ -195,10 +198,14 @@ def _from_library(potential, library: TorusLibrary, J, theta, tol):
         x, v = torus.phase_point(at[1])
         scale = jnp.abs(torus.Omega[0]) * torus.J[0] + jnp.abs(torus.Omega[1]) * torus.J[1]
         own = jnp.abs(0.5 * v @ v + potential.Phi(x) - torus.E) / scale
-        of_cell = torus.residual
-        loose = (of_cell > tol) & (of_cell <= _LOOSE * tol)
-        residual = jnp.where(loose, own, of_cell)
-        code = jnp.where(torus.code == Result.INACCURATE, Result.OK, torus.code)
+        of_cell, loose = torus.residual, _LOOSE * tol
+        of_both = jnp.where(of_cell <= loose, own, jnp.maximum(own, of_cell))
+        residual = jnp.where((of_cell <= tol) & (own <= loose), of_cell, of_both)
+        found = (torus.code == Result.INACCURATE) | (torus.code == Result.OK)
+        # Between the nodes of poor cells there may be no torus at all.
+        good = found & (residual < _WORST)
+        code = jnp.where(good, Result.OK, jnp.where(found, Result.NOT_CONVERGED, torus.code))
+        x, v = (jnp.where(good, a, jnp.nan) for a in (x, v))
         return x, v, residual, code
 
     return jax.lax.map(one, (J, theta), batch_size=_IN_CACHE)
@@ -221,7 +228,7 @@ def _library(potential, J, tol: float, max_tori: int, progress: bool) -> TorusLi
     s, L = np.sum(np.abs(J), axis=1), J[:, 1] + np.abs(J[:, 2])
     orbits = eqx.filter_jit(circular_orbits)(potential)
     found = [float(np.exp(np.interp(np.log(R), orbits.table[:, 0], orbits.log_L))) for R in _RADII]
-    low, high = np.clip(np.quantile(s, (_TAIL, 1.0 - _TAIL)), *found)
+    low, high = (min(max(float(end), found[0]), found[1]) for end in np.quantile(s, (_TAIL, 1.0 - _TAIL)))
     if not low < high:
         raise ValueError(
             f"nearly all actions are those of orbits within {_RADII[0]} kpc or beyond {_RADII[1]} kpc: "
@@ -232,6 +239,6 @@ def _library(potential, J, tol: float, max_tori: int, progress: bool) -> TorusLi
         for share, most in zip((J[:, 0] / s, J[:, 1] / L), _LARGEST_SHARES, strict=True)
     )
     return fit_library(
-        potential, total=(float(low), float(high)), radial=(0.0, radial), vertical=(0.0, vertical), tol=tol,
+        potential, total=(low, high), radial=(0.0, radial), vertical=(0.0, vertical), tol=tol,
         max_tori=max_tori, progress=progress,
     )  # fmt: skip

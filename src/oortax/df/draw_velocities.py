@@ -19,8 +19,8 @@ from oortax.potential import AbstractPotential, expand
 _GROUP, _PILOTS = 64, 6
 # A bound is the largest ratio seen and so much more, in ln.
 _HEADROOM = 0.3
-# Proposals of a round in which few positions are left; and rounds before giving up.
-_LEAST_ROUND, _MOST_ROUNDS = 8192, 100_000
+# Positions at a time; proposals of a round in which few are left; and, per position, before giving up.
+_PORTION, _LEAST_ROUND, _MOST_PROPOSALS = 16_384, 8192, 1e6
 
 
 class VelocityDraws(NamedTuple):
@@ -83,71 +83,79 @@ def draw_velocities(
     >>> 180.0 < draws.v[:, 1].mean() < 220.0
     True
     """
-    x = np.asarray(x, dtype=float)
-    if x.ndim != 2 or x.shape[1] != 3 or len(x) == 0 or not np.all(np.isfinite(x)):
-        raise ValueError(f"x has shape {x.shape}: (n, 3) finite positions in kpc with n > 0 are needed")
-    f = ready(f)
-    potential, rng = expand(potential), host_generator(key)
-    space, group, n = PhaseSpace(f, potential, finder, batch_size), groups(x), len(x)
-    scale, proposals = _log_scales(f, potential, x), space.gaussians(x)
-    many, everywhere = np.tile(np.arange(n), _PILOTS), np.tile(group, _PILOTS)
-    bounds = _Bounds(group)
-    for again in (True, False):
-        w = proposals.take(many).draw(rng)
-        log_f = space.log_f(x[many], w)[0]
-        ratio = log_f - proposals.take(many).log_density(w) - scale[many]
-        if again and len(space.populations) == 1:
-            proposals = proposals.adapted_to(everywhere, w, ratio)
-            ratio = log_f - proposals.take(many).log_density(w) - scale[many]
-        bounds.raised(many, ratio)
-    if not np.all(np.isfinite(bounds.log_bound)):
-        lost = x[np.flatnonzero(~np.isfinite(bounds.log_bound)[group])[0]]
-        raise ValueError(f"f vanishes for all velocities tried near x = {lost} kpc: there is nothing to draw")
-    v, J, waiting = np.full((n, 3), np.nan), np.full((n, 3), np.nan), np.ones(n, bool)
-    proposed = exceedances = 0
+    at = np.asarray(x, dtype=float)
+    if at.ndim != 2 or at.shape[1] != 3 or len(at) == 0 or not np.all(np.isfinite(at)):
+        raise ValueError(f"x has shape {at.shape}: (n, 3) finite positions in kpc with n > 0 are needed")
+    space, rng = PhaseSpace(ready(f), expand(potential), finder, batch_size), host_generator(key)
+    n, counts = len(at), np.zeros(2, int)
+    v, J = np.full((n, 3), np.nan), np.full((n, 3), np.nan)
+    by_R = np.argsort(np.hypot(at[:, 0], at[:, 1]), kind="stable")
     with bar_of_draws(progress) as bar:
         task = bar.add_task("velocities", total=n)
-        for _ in range(_MOST_ROUNDS):
-            (rows,) = np.nonzero(waiting)
-            if len(rows) == 0:
-                return VelocityDraws(v, J, n / proposed, exceedances)
-            # Few left: several proposals each, the first one kept counts.
-            rows = np.repeat(rows, max(1, _LEAST_ROUND // len(rows)))
-            there = proposals.take(rows)
-            w = there.draw(rng)
-            log_f, of_all, actions = space.log_f(x[rows], w)
-            ratio = log_f - there.log_density(w) - scale[rows]
-            proposed += len(rows)
-            keep = np.log(rng.random(len(rows))) < ratio - bounds.log_bound[group[rows]]
-            kept, first = np.unique(rows[keep], return_index=True)
-            chosen = np.flatnonzero(keep)[first]
-            v[kept], J[kept], waiting[kept] = of_all[chosen], actions[chosen], False
-            above = bounds.raised(rows, ratio)
-            exceedances += above.count
-            waiting |= above.groups[group]
-            bar.update(task, completed=n - int(waiting.sum()))
-    raise ValueError(f"no velocity accepted at {x[waiting][0]} kpc, in {proposed:,} tries at all positions")
+        for start in range(0, n, _PORTION):
+            rows = by_R[start : start + _PORTION]
+            portion = _Portion(rng, space, at[rows])
+            while np.any(portion.waiting):
+                portion.round()
+                bar.update(task, completed=start + int(np.sum(~portion.waiting)))
+            v[rows], J[rows] = portion.v, portion.J
+            counts += portion.counts
+    return VelocityDraws(v, J, n / int(counts[0]), int(counts[1]))
 
 
-class _Above(NamedTuple):
-    count: int
-    groups: np.ndarray
+class _Portion:
+    """Positions whose velocities are drawn together: memory is that of one portion, and the record."""
 
+    def __init__(self, rng: np.random.Generator, space: PhaseSpace, x: np.ndarray):
+        n, self.rng, self.space, self.x, self.group = len(x), rng, space, x, groups(x)
+        self.scale, self.proposals = _log_scales(space, x), space.gaussians(x)
+        self.v, self.J, self.waiting = np.full((n, 3), np.nan), np.full((n, 3), np.nan), np.ones(n, bool)
+        self.log_bound = np.full(self.group.max() + 1, -np.inf)
+        # Proposals, and those above their bounds.
+        self.counts = np.zeros(2, int)
+        many = np.tile(np.arange(n), _PILOTS)
+        w, ratio = self._proposed(many)[:2]
+        if len(space.populations) == 1:
+            old = self.proposals
+            self.proposals = old.adapted_to(self.group[many], w, ratio)
+            self._raise(
+                many, ratio + old.take(many).log_density(w) - self.proposals.take(many).log_density(w)
+            )
+        else:
+            self._raise(many, ratio)
+        self._raise(many, self._proposed(many)[1])
+        lost = ~np.isfinite(self.log_bound)[self.group]
+        if np.any(lost):
+            raise ValueError(f"f vanishes for all velocities tried near x = {x[lost][0]} kpc")
 
-class _Bounds:
-    """ln of the bound on f/q of each group."""
+    def round(self) -> None:
+        """One proposal or more for each position that has no velocity yet."""
+        (rows,) = np.nonzero(self.waiting)
+        # Where few are left several each: the first one kept counts.
+        rows = np.repeat(rows, max(1, _LEAST_ROUND // len(rows)))
+        _, ratio, v, J = self._proposed(rows)
+        keep = np.log(self.rng.random(len(rows))) < ratio - self.log_bound[self.group[rows]]
+        kept, first = np.unique(rows[keep], return_index=True)
+        chosen = np.flatnonzero(keep)[first]
+        self.v[kept], self.J[kept], self.waiting[kept] = v[chosen], J[chosen], False
+        above = self._raise(rows, ratio)
+        self.waiting |= np.isin(self.group, self.group[above])
+        self.counts += len(rows), len(above)
+        if self.counts[0] > _MOST_PROPOSALS * len(self.x):
+            raise ValueError(f"no velocity accepted at x = {self.x[rows[0]]} kpc: f is too peaked there")
 
-    def __init__(self, group: np.ndarray):
-        self.group = group
-        self.log_bound = np.full(group.max() + 1, -np.inf)
+    def _proposed(self, rows):
+        """Proposals at positions, ln(f/q) over the rough density, and Cartesian velocities and actions."""
+        proposals = self.proposals.take(rows)
+        w = proposals.draw(self.rng)
+        log_f, v, J = self.space.log_f(self.x[rows], w)
+        return w, log_f - proposals.log_density(w) - self.scale[rows], v, J
 
-    def raised(self, rows, ratio) -> _Above:
-        """Raise the bounds that some ratios exceed, and tell which."""
+    def _raise(self, rows, ratio) -> np.ndarray:
+        """Raise the bounds that some ratios exceed; the positions of these."""
         above = ratio > self.log_bound[self.group[rows]]
-        groups = np.zeros(len(self.log_bound), bool)
-        groups[self.group[rows[above]]] = True
         np.maximum.at(self.log_bound, self.group[rows[above]], ratio[above] + _HEADROOM)
-        return _Above(int(above.sum()), groups)
+        return rows[above]
 
 
 def groups(x: np.ndarray) -> Int[np.ndarray, " n"]:
@@ -166,7 +174,9 @@ def _scales(f, potential, R, z):
     return jax.vmap(lambda R, z: f.log_density_scale(potential, R, z))(R, z)
 
 
-def _log_scales(f, potential, x) -> np.ndarray:
+def _log_scales(space: PhaseSpace, x) -> np.ndarray:
     """Roughly, how f/q varies within a group: good enough to save proposals."""
-    scales = np.asarray(_scales(f, potential, jnp.asarray(np.hypot(x[:, 0], x[:, 1])), jnp.asarray(x[:, 2])))
+    scales = np.asarray(
+        _scales(space.f, space.potential, jnp.asarray(np.hypot(x[:, 0], x[:, 1])), jnp.asarray(x[:, 2]))
+    )
     return np.where(np.isfinite(scales), scales, 0.0)

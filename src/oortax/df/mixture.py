@@ -102,6 +102,13 @@ class BoundMixture(AbstractDF):
         return self.mixture.mass()
 
 
+def with_masses(mixture: Mixture) -> BoundMixture:
+    """A mixture whose components need no potential, or have theirs, with their masses computed once."""
+    components = tuple(mixture.components[name] for name in mixture.names)
+    bound = tuple(with_masses(part) if isinstance(part, Mixture) else part for part in components)
+    return BoundMixture(mixture, bound, _log_scales(bound, mixture.weights))
+
+
 def _log_scales(components: tuple[AbstractDF, ...], weights) -> Array:
     return jnp.log(weights) - jnp.log(jnp.stack([component.mass() for component in components]))
 

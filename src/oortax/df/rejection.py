@@ -13,8 +13,6 @@ from oortax.df.cells import Cells, Probe, halved, refined
 _BLOCK = 65_536
 # A bound that was exceeded is raised to the excess and so much more, in ln.
 _HEADROOM = 0.1
-# Where more proposals than these are above their bounds, more will have been missed.
-_MOST_EXCEEDANCES = 1e-3
 # How often the cells are made finer.
 _TRIALS = 3
 # More than so many blocks' worth of proposals for one correction: the envelope is no use.
@@ -77,6 +75,7 @@ def draws_in_box(
     probe: Probe,
     most: int,
     target: float,
+    tolerated: float,
     name: str,
     progress: bool,
 ) -> Thinned:
@@ -91,7 +90,8 @@ def draws_in_box(
             if not np.any(np.isfinite(cells.log_bound)):
                 raise ValueError("f vanishes everywhere in the range: there is nothing to draw")
             try:
-                return thinned(host_generator(key), cells, evaluate, n, lambda new: bar.advance(task, new))
+                rng = host_generator(key)
+                return thinned(rng, cells, evaluate, n, tolerated, lambda new: bar.advance(task, new))
             except PoorEnvelope:
                 lower, upper = halved(lower, upper)
                 bar.reset(task)
@@ -101,7 +101,12 @@ def draws_in_box(
 
 
 def thinned(
-    rng: np.random.Generator, cells: Cells, evaluate: Evaluate, n: int, advance: Callable[[int], None]
+    rng: np.random.Generator,
+    cells: Cells,
+    evaluate: Evaluate,
+    n: int,
+    tolerated: float,
+    advance: Callable[[int], None],
 ) -> Thinned:
     """n independent draws from a density below the cells' bounds.
 
@@ -110,8 +115,9 @@ def thinned(
     filled with as many proposals per volume as the rest: what was drawn before stays valid, and the draws are
     as if the bound had always been the higher one. The order is random.
 
-    Raises PoorEnvelope where that happens to one proposal in a thousand, or filling up would take far more
-    proposals than the draw.
+    The share of proposals above their bounds, times what f has above them, is how much was missed before.
+    Where it is more than `tolerated`, or filling up would take far more proposals than the draw, this raises
+    PoorEnvelope.
     """
     top = float(np.max(cells.log_bound + cells.log_volume))
     state = _State(rng, cells, evaluate, np.exp(cells.log_volume), top)
@@ -126,7 +132,7 @@ def thinned(
         idle = idle + 1 if state.accepted == before else 0
         if idle > _PATIENCE:
             raise ValueError(f"none of {state.proposed:,} proposals was accepted: the density is too peaked")
-    if state.exceedances > _MOST_EXCEEDANCES * state.proposed + 10:
+    if state.exceedances > tolerated * state.proposed + 10:
         raise PoorEnvelope
     chosen = rng.permutation(state.accepted)[:n]
     draws = {name: np.concatenate([part[name] for part in state.kept])[chosen] for name in state.kept[0]}

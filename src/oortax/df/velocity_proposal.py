@@ -18,6 +18,8 @@ from oortax.potential import AbstractPotential
 _SHARES = np.array([0.72, 0.22, 0.06])
 _CORE, _WING, _LAG, _FAR = 1.15, 2.2, 0.7, 1000.0
 _LEAST_RADIUS = 1e-6
+# Where a DF is probed, in dispersions.
+_SIDES, _FURTHER = 1.5, 0.7
 # Effective number of pilot stars from which Gaussians are adapted.
 _LEAST_PILOTS = 30.0
 
@@ -43,6 +45,15 @@ class Gaussians(NamedTuple):
         which = np.searchsorted(np.cumsum(self.shares)[:-1], share, side="right")
         rows = np.arange(len(which))
         return self.means[rows, which] + self.sigmas[rows, which] * normal
+
+    def places(self) -> Float[np.ndarray, "n m 3"]:
+        """Velocities that tell how large a density is: centres, and to either side of them."""
+        steps = np.concatenate([_SIDES * sign * np.eye(3) for sign in (-1.0, 1.0)])
+        steps = np.concatenate(
+            [np.zeros((1, 3)), steps, _FURTHER * np.array([[0.0, -1.0, 0.0], [0.0, 1.0, 0.0]])]
+        )
+        found = self.means[:, :, None] + self.sigmas[:, :, None] * steps
+        return found.reshape(len(self.means), -1, 3)
 
     def log_density(self, w: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """ln of the density at one velocity for each position, per (km/s)^3."""
