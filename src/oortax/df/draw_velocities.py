@@ -2,9 +2,6 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -108,7 +105,7 @@ class _Portion:
 
     def __init__(self, rng: np.random.Generator, space: PhaseSpace, x: np.ndarray):
         n, self.rng, self.space, self.x, self.group = len(x), rng, space, x, groups(x)
-        self.scale, self.proposals = _log_scales(space, x), space.gaussians(x)
+        self.scale, self.proposals = space.log_density_scale(x), space.gaussians(x)
         self.v, self.J, self.waiting = np.full((n, 3), np.nan), np.full((n, 3), np.nan), np.ones(n, bool)
         self.log_bound = np.full(self.group.max() + 1, -np.inf)
         # Proposals, and those above their bounds.
@@ -167,16 +164,3 @@ def groups(x: np.ndarray) -> Int[np.ndarray, " n"]:
     group = np.empty(n, int)
     group[np.lexsort((z, strip))] = np.arange(n) * max(1, n // _GROUP) // n
     return group
-
-
-@eqx.filter_jit
-def _scales(f, potential, R, z):
-    return jax.vmap(lambda R, z: f.log_density_scale(potential, R, z))(R, z)
-
-
-def _log_scales(space: PhaseSpace, x) -> np.ndarray:
-    """Roughly, how f/q varies within a group: good enough to save proposals."""
-    scales = np.asarray(
-        _scales(space.f, space.potential, jnp.asarray(np.hypot(x[:, 0], x[:, 1])), jnp.asarray(x[:, 2]))
-    )
-    return np.where(np.isfinite(scales), scales, 0.0)

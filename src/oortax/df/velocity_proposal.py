@@ -120,6 +120,12 @@ class PhaseSpace:
         shares = np.tile(_SHARES, len(means)) / len(means)
         return Gaussians(shares, np.concatenate(means, axis=1), np.concatenate(sigmas, axis=1))
 
+    def log_density_scale(self, x: np.ndarray) -> np.ndarray:
+        """Roughly, ln of the density at positions, up to a constant."""
+        R, z = np.hypot(x[:, 0], x[:, 1]), x[:, 2]
+        scales = self._batches(_density_scale, (self.f, self.potential), R, z)[0]
+        return np.where(np.isfinite(scales), scales, 0.0)
+
     def log_f(self, x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """ln f, velocities and actions of stars at x with (v_R, v_phi, v_z) = w; all (n, ...)."""
         R = np.hypot(x[:, 0], x[:, 1])
@@ -156,6 +162,11 @@ def _log_f(f: AbstractDF, finder: AbstractActionFinder, x, v):
         return f.log_f(J), J
 
     return jax.lax.map(one, (x, v), batch_size=1024)
+
+
+@eqx.filter_jit
+def _density_scale(f: AbstractDF, potential: AbstractPotential, R, z):
+    return (jax.vmap(lambda R, z: f.log_density_scale(potential, R, z))(R, z),)
 
 
 @eqx.filter_jit
