@@ -99,7 +99,8 @@ def test_the_library_serves_again(stars):
         most_fitted=0, progress=False,
     )  # fmt: skip
     assert more.library is stars.library and not more.fitted.any()
-    assert (more.code == Result.OK).mean() > 0.3 and more.placed.mean() > 0.9
+    # A library this small leaves a tenth of the range to cells in which there is no torus.
+    assert (more.code == Result.OK).mean() > 0.3 and more.placed.mean() > 0.8
 
 
 def test_what_is_refused():
