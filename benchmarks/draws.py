@@ -6,8 +6,8 @@ and 3.5, A_0 = 500 kpc km/s, 4.5 % of which is beyond 1000 A_0. Actions: `draw_a
 included, after a first call that compiles; mass: its estimate over f.mass(), less one, and the standard error
 in brackets. Stars: `draw_stars` with actions from 200 to 5000 kpc km/s and tol = 3e-3, with a library of
 20,000 tori (made before: a row of its own, compilation included) or tori of their own; codes are shares in
-per cent, "fitted" those that the library gave no good torus. sigma_R: at (R, z) = (8, 0.1) kpc, of velocities by
-`draw_velocities` with the Staeckel fudge, over that of `df.moments` with three times the usual nodes per
+per cent, "fitted" those that the library gave no good torus. sigma_R: at (R, z) = (8, 0.1) kpc, of velocities
+by `draw_velocities` with the Staeckel fudge, over that of `df.moments` with three times the usual nodes per
 axis, less one, and its standard error. galpy (if it is importable): `sampleV` of its quasiisothermaldf in
 MWPotential2014 with actionAngleStaeckel in C, delta = 0.45 and hr = 1/3, sr = 0.2, sz = 0.1, hsr = hsz = 1 in
 its units, at (1, 0.0125), over its own sigmaR2 by Gauss-Legendre quadrature of order 40. One thread.
