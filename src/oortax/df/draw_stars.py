@@ -106,7 +106,8 @@ def draw_stars(
     -----
     Memory grows with the stars by their record only. Resonant and chaotic orbits have no torus of small
     residual: a draw without them lacks a part of f, so compare `Stars.shares` before `placed` stars stand for
-    the whole. With tol = 3e-3 moments are right within the errors of 25,000 stars (tests/df/test_draw_stars.py).
+    the whole. With tol = 3e-3 moments in an isochrone are right within the errors of 25,000 stars
+    (tests/df/test_draw_stars.py).
 
     Raises ValueError for what `draw_actions`, `fit_tori` and `fit_library` refuse, and most_fitted < 0.
 
