@@ -1,7 +1,7 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, tori, four_orbits, reference,
-library, transformations, likelihood, recovery; gpu, which needs one; and mocks, which needs the
+library, draws, transformations, likelihood, recovery; gpu, which needs one; and mocks, which needs the
 catalogues (see there). Those not run are kept as they are.
 """
 
@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import actions
+import draws
 import finders
 import four_orbits
 import gpu
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "four_orbits": four_orbits,
     "reference": reference,
     "library": library,
+    "draws": draws,
     "transformations": transformations,
     "likelihood": likelihood,
     "recovery": recovery,

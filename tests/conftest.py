@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(items):
 
 # Files whose programs take long to compile: what one worker has compiled no other should compile again.
 _TOGETHER = (
+    "df/test_draw_stars.py",
     "dynamics/test_exact_tori.py",
     "dynamics/test_library.py",
     "dynamics/test_tori.py",

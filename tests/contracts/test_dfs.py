@@ -277,3 +277,16 @@ def test_configurations_and_files_keep_every_kind(kind, tmp_path):
     assert numbers | {"kind": kind} == table
     loaded = io.load(io.save(tmp_path / "f.json", f))
     assert type(loaded) is type(f) and float(_log_f(loaded, J)) == float(_log_f(f, J))
+
+
+@kinds
+def test_draws_of_actions_have_the_mass(kind):
+    """An estimate of the mass that is independent of `mass()`; what lies beyond LARGEST_ACTION is 1e-4."""
+    f = EXAMPLES[kind].bind(ORBITS)
+    draws = df.draw_actions(f, jax.random.key(7), 100_000, progress=False)
+    assert draws.mass_error < 2e-3 * draws.mass
+    assert abs(draws.mass - float(f.mass())) < 4.0 * draws.mass_error
+    # Cells fit f: few proposals are wasted, and hardly any bound had to be raised.
+    assert draws.acceptance > 0.7 and draws.exceedances < 100
+    log_f = np.asarray(_many(f, jnp.asarray(draws.J)))
+    assert np.all(np.isfinite(log_f)) and np.all(draws.J[:, :2] >= 0.0)

@@ -7,6 +7,10 @@ from oortax.df.cored_halo import BoundCoredHalo, CoredHalo
 from oortax.df.db96_disc import BoundDB96Disc, DB96Disc
 from oortax.df.db96_halo import DB96Halo
 from oortax.df.double_power_law import DoublePowerLaw
+from oortax.df.draw_actions import ActionDraws, draw_actions, sample_actions
+from oortax.df.draw_in_region import Region, RegionDraws, draw_in_region
+from oortax.df.draw_stars import Stars, draw_stars
+from oortax.df.draw_velocities import VelocityDraws, draw_velocities
 from oortax.df.isochrone_sphere import IsochroneSphere
 from oortax.df.mixture import BoundMixture, Mixture
 from oortax.df.moments import Moments, log_density, moments
@@ -29,6 +33,7 @@ DFS: dict[str, type[AbstractDF]] = {
 __all__ = [
     "DFS",
     "AbstractDF",
+    "ActionDraws",
     "ActionIntegral",
     "AgedDisc",
     "BoundAgedDisc",
@@ -44,10 +49,19 @@ __all__ = [
     "Mixture",
     "Moments",
     "QuasiIsothermal",
+    "Region",
+    "RegionDraws",
+    "Stars",
     "TaperedExponential",
+    "VelocityDraws",
     "VelocityRule",
     "action_integral",
+    "draw_actions",
+    "draw_in_region",
+    "draw_stars",
+    "draw_velocities",
     "log_density",
     "moments",
+    "sample_actions",
     "where_bound",
 ]

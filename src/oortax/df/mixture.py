@@ -115,6 +115,13 @@ class BoundMixture(AbstractDF):
         return self.mixture.mass()
 
 
+def with_masses(mixture: Mixture) -> BoundMixture:
+    """A mixture whose components need no potential, or have theirs, with their masses computed once."""
+    components = tuple(mixture.components[name] for name in mixture.names)
+    bound = tuple(with_masses(part) if isinstance(part, Mixture) else part for part in components)
+    return BoundMixture(mixture, bound, mixture._log_scales(bound))
+
+
 def _log_sum(components: tuple[AbstractDF, ...], log_scales, J: Actions) -> Scalar:
     """ln sum_i exp(log_scale_i + ln f_i); where all f_i vanish -inf, with a zero derivative."""
     terms = log_scales + jnp.stack([component.log_f(J) for component in components])
