@@ -13,7 +13,14 @@ from oortax.df.draw_stars import Stars, draw_stars
 from oortax.df.draw_velocities import VelocityDraws, draw_velocities
 from oortax.df.isochrone_sphere import IsochroneSphere
 from oortax.df.mixture import BoundMixture, Mixture
-from oortax.df.moments import Moments, log_density, moments
+from oortax.df.moments import Moments, component_moments, log_density, moments, moments_with_error
+from oortax.df.profiles import (
+    anisotropy,
+    asymmetric_drift,
+    surface_density,
+    tilt,
+    velocity_distribution,
+)
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
 from oortax.df.tapered_exponential import TaperedExponential
 from oortax.df.velocity import VelocityRule
@@ -56,12 +63,19 @@ __all__ = [
     "VelocityDraws",
     "VelocityRule",
     "action_integral",
+    "anisotropy",
+    "asymmetric_drift",
+    "component_moments",
     "draw_actions",
     "draw_in_region",
     "draw_stars",
     "draw_velocities",
     "log_density",
     "moments",
+    "moments_with_error",
     "sample_actions",
+    "surface_density",
+    "tilt",
+    "velocity_distribution",
     "where_bound",
 ]

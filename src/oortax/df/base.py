@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from oortax.df.velocity import VelocityRule, VelocityScale, spheroid_rule
+from oortax.df.velocity import VelocityRule, VelocityScale, disc_rule, spheroid_rule
 from oortax.params import AbstractParametric
 from oortax.potential import AbstractPotential, circular_velocity
 from oortax.types import Actions, Scalar
@@ -52,10 +52,12 @@ class AbstractDF(AbstractParametric):
     >>> df.DFS["GaussianSphere"] = GaussianSphere  # doctest: +SKIP
 
     `flat` says whether the density follows the plane, so that it is smooth in (R, z), or the distance from
-    the centre, over which it falls as a power.
+    the centre, over which it falls as a power. A flat DF defines `velocity_scale`; `centre` is the spacing of
+    velocities at its mean over that elsewhere (`oortax.df.velocity.disc_rule`).
     """
 
     flat: ClassVar[bool] = False
+    centre: ClassVar[float] = 1.0
 
     @abstractmethod
     def log_f(self, J: Actions) -> Scalar:
@@ -73,8 +75,13 @@ class AbstractDF(AbstractParametric):
     def velocity_rule(self, potential: AbstractPotential, R, z, refine: float = 1.0) -> VelocityRule:
         """Quadrature over the velocities at (R, z) that f fills; `refine` multiplies the nodes per axis.
 
-        The default serves pressure-supported systems: all speeds that do not reach 1000 kpc.
+        A disc's are about the mean rotation, scaled to the dispersions in the plane; others are all that do
+        not reach 1000 kpc.
         """
+        if self.flat:
+            (_, v_phi, _), (sigma_R, sigma_phi, sigma_z) = self.velocity_scale(potential, R, z)
+            spacing = 1.1 / refine
+            return disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, spacing=spacing, centre=self.centre)
         far = jnp.full_like(R, _FAR)
         v_max = jnp.sqrt(2.0 * (potential.Phi_Rz(far, jnp.zeros_like(R)) - potential.Phi_Rz(R, z)))
         n_speed, n_eta, n_psi = (round(n * refine) for n in (10, 4, 5))

@@ -10,7 +10,7 @@ from oortax.df.base import AbstractDF, needs_circular_orbits, where_bound
 from oortax.df.disc_scales import disc_velocity_scale, log_isothermal
 from oortax.df.label_integral import over_log_L
 from oortax.df.simplex import mean_exponential
-from oortax.df.velocity import VelocityRule, VelocityScale, disc_rule
+from oortax.df.velocity import VelocityScale
 from oortax.params import param
 from oortax.potential import AbstractPotential
 from oortax.types import Actions, Scalar
@@ -137,11 +137,6 @@ class BoundQuasiIsothermal(AbstractDF):
     def _orbit(self, L):
         orbit = self.circular_orbits.at(L)
         return orbit.R, orbit.Omega, orbit.kappa, orbit.nu
-
-    def velocity_rule(self, potential: AbstractPotential, R, z, refine: float = 1.0) -> VelocityRule:
-        """Quadrature about the mean rotation, scaled to the disc's dispersions at R."""
-        (_, v_phi, _), (sigma_R, sigma_phi, sigma_z) = self.velocity_scale(potential, R, z)
-        return disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, spacing=1.1 / refine)
 
     def velocity_scale(self, potential: AbstractPotential, R, z) -> VelocityScale:
         """Mean rotation behind v_c by the asymmetric drift, and the dispersions in the plane at R."""

@@ -10,7 +10,7 @@ from numpyro.distributions import constraints
 
 from oortax.df.base import AbstractDF, where_bound
 from oortax.df.disc_scales import disc_velocity_scale, log_isothermal
-from oortax.df.velocity import VelocityRule, VelocityScale, disc_rule
+from oortax.df.velocity import VelocityScale
 from oortax.params import param
 from oortax.potential import AbstractPotential, frequencies
 from oortax.types import Actions, Scalar
@@ -104,11 +104,6 @@ class TaperedExponential(AbstractDF):
         J_d = jnp.sqrt(J_phi**2 + self.J_d0**2)
         taper = jax.nn.log_sigmoid(2.0 * (J_phi - self.J_taper) / self.J_trans)
         return jnp.log(J_d) - J_d / self.J_phi0 + taper
-
-    def velocity_rule(self, potential: AbstractPotential, R, z, refine: float = 1.0) -> VelocityRule:
-        """Quadrature about the mean rotation, scaled to the disc's dispersions at R."""
-        (_, v_phi, _), (sigma_R, sigma_phi, sigma_z) = self.velocity_scale(potential, R, z)
-        return disc_rule(sigma_R, sigma_z, sigma_phi, v_phi, spacing=1.1 / refine)
 
     def velocity_scale(self, potential: AbstractPotential, R, z) -> VelocityScale:
         """Mean rotation behind v_c by the asymmetric drift, and the dispersions in the plane at R."""

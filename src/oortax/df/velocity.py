@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from scipy import optimize
 
 # The ball that holds the nodes of a disc, in dispersions, and how far it is stretched to low v_phi.
-_RADIUS, _STRETCH = 4.6, 1.6
+_REACH = (4.6, 1.6)
 
 
 class VelocityRule(NamedTuple):
@@ -31,18 +31,26 @@ class VelocityScale(NamedTuple):
 
 
 def disc_rule(
-    sigma_R, sigma_z, sigma_phi, v_phi, *, spacing: float = 1.2, centre: float = 1.0
+    sigma_R,
+    sigma_z,
+    sigma_phi,
+    v_phi,
+    *,
+    spacing: float = 1.2,
+    centre: float = 1.0,
+    reach: tuple[float, float] = _REACH,
 ) -> VelocityRule:
     """Rule for nearly Gaussian velocities about a rotation speed v_phi: a body-centred cubic lattice.
 
     In velocities scaled by the dispersions, the trapezoidal rule on a lattice converges geometrically for
     smooth functions that vanish at the ends, and of all lattices the body-centred cubic one needs the
     fewest nodes for a Gaussian. `spacing` is that of the cubic lattice of equal density, in dispersions.
-    The ball that holds the nodes is stretched towards v_phi = 0, where asymmetric drift puts a tail.
+    The ball that holds the nodes, of radius reach[0], is stretched by reach[1] towards v_phi = 0, where
+    asymmetric drift puts a tail.
     Sums of hot and cold populations need centre < 1, the spacing there over `spacing`: the distance q from
     the centre becomes centre b sinh(q/b), with b such that the ball keeps its radius.
     """
-    u = _lattice(spacing, centre)
+    u = _lattice(spacing, centre, *reach)
     scale = jnp.stack([sigma_R, sigma_phi, sigma_z])
     shift = jnp.stack([jnp.zeros_like(v_phi), v_phi, jnp.zeros_like(v_phi)])
     return VelocityRule(shift + scale * u.nodes, u.weights * sigma_R * sigma_phi * sigma_z)
@@ -54,15 +62,15 @@ class _Lattice(NamedTuple):
 
 
 @functools.cache
-def _lattice(spacing: float, centre: float) -> _Lattice:
+def _lattice(spacing: float, centre: float, radius: float, stretch: float) -> _Lattice:
     """Half of a body-centred cubic lattice in a stretched ball, with weights for the whole."""
     edge = spacing * 2.0 ** (1.0 / 3.0)
-    n = int(np.ceil((_RADIUS + _STRETCH) / edge)) + 1
+    n = int(np.ceil((radius + stretch) / edge)) + 1
     corner = np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     points = edge * np.concatenate([corner, corner + 0.5])
     x, y, z = points.T
-    stretched = np.where(y < 0.0, y * _RADIUS / (_RADIUS + _STRETCH), y)
-    inside = x * x + stretched * stretched + z * z < _RADIUS**2
+    stretched = np.where(y < 0.0, y * radius / (radius + stretch), y)
+    inside = x * x + stretched * stretched + z * z < radius**2
     points = points[inside]
     x, _, z = points.T
     half = (z > 1e-9) | ((np.abs(z) < 1e-9) & (x > -1e-9))
@@ -70,10 +78,10 @@ def _lattice(spacing: float, centre: float) -> _Lattice:
     points, weights = points[half], np.where(single, 1.0, 2.0)[half] * spacing**3
     if centre == 1.0:
         return _Lattice(points, weights)
-    b = _RADIUS / optimize.root_scalar(lambda x: centre * np.sinh(x) - x, bracket=(1e-3, 30.0)).root
+    b = radius / optimize.root_scalar(lambda x: centre * np.sinh(x) - x, bracket=(1e-3, 30.0)).root
     q = np.maximum(np.linalg.norm(points, axis=1), 1e-12)
-    stretch = centre * b * np.sinh(q / b) / q
-    return _Lattice(points * stretch[:, None], weights * stretch**2 * centre * np.cosh(q / b))
+    wider = centre * b * np.sinh(q / b) / q
+    return _Lattice(points * wider[:, None], weights * wider**2 * centre * np.cosh(q / b))
 
 
 def spheroid_rule(v_max, R, z, *, n_speed: int = 10, n_eta: int = 4, n_psi: int = 5) -> VelocityRule:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float, Int
@@ -102,7 +103,7 @@ def _primitive(name: str, plain, product, width) -> Primitive:
     primitive, computed = Primitive(name), jax.jit(_by_cells(plain, product, width))
     primitive.def_impl(computed)
     primitive.def_abstract_eval(
-        lambda table, rows, cell, of_points: jax.core.ShapedArray(
+        lambda table, rows, cell, of_points: ShapedArray(
             (cell.shape[0], width(table, rows)), jnp.result_type(table.dtype, of_points.dtype)
         )
     )
