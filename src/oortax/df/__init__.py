@@ -22,6 +22,7 @@ from oortax.df.profiles import (
     velocity_distribution,
 )
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
+from oortax.df.self_consistency import DensityGrid, GeneratedDensity, SelfConsistent, self_consistent
 from oortax.df.tapered_exponential import TaperedExponential
 from oortax.df.velocity import VelocityRule
 
@@ -51,13 +52,16 @@ __all__ = [
     "CoredHalo",
     "DB96Disc",
     "DB96Halo",
+    "DensityGrid",
     "DoublePowerLaw",
+    "GeneratedDensity",
     "IsochroneSphere",
     "Mixture",
     "Moments",
     "QuasiIsothermal",
     "Region",
     "RegionDraws",
+    "SelfConsistent",
     "Stars",
     "TaperedExponential",
     "VelocityDraws",
@@ -74,6 +78,7 @@ __all__ = [
     "moments",
     "moments_with_error",
     "sample_actions",
+    "self_consistent",
     "surface_density",
     "tilt",
     "velocity_distribution",

@@ -18,7 +18,7 @@ from oortax.df.base import AbstractDF
 from oortax.df.moments import log_density
 from oortax.dynamics import StaeckelFudge, circular_orbits
 from oortax.potential import AbstractDensity, AbstractPotential, Sum, expand
-from oortax.potential.expansion.grid import Grid, angular_coordinate, angular_range
+from oortax.potential.expansion.grid import angular_coordinate, angular_range
 from oortax.types import Scalar
 
 # ln(rho) of what is nowhere, in Msun/kpc^3: no kink that splines would notice before.
@@ -46,10 +46,11 @@ class DensityGrid(eqx.Module):
     r_max: float = eqx.field(static=True, default=200.0)
 
     def __check_init__(self):
+        given = f"DensityGrid({self.n_r}, {self.n_theta}, {self.r_min}, {self.r_max})"
         if self.n_r < 4 or self.n_theta < 4:
-            raise ValueError(f"DensityGrid(n_r={self.n_r}, n_theta={self.n_theta}): 4 of each are needed at least")
+            raise ValueError(f"{given}: n_r and n_theta must be at least 4")
         if not 0.0 < self.r_min < self.r_max:
-            raise ValueError(f"DensityGrid(r_min={self.r_min}, r_max={self.r_max}): 0 < r_min < r_max is needed")
+            raise ValueError(f"{given}: 0 < r_min < r_max is needed, in kpc")
 
     @property
     def log_r(self) -> np.ndarray:
@@ -106,8 +107,7 @@ class SelfConsistent(NamedTuple):
     iterations : int
         Evaluations of all densities.
     change : float
-        Largest change of ln of a component's density in the last one, where it is above 1e-6 of the
-        component's largest density times (r/r_max)^-3 or so; see `converged`.
+        rms change of ln(density) over the mass in the last round but one, of the component that moved most.
     converged : bool
     """
 
@@ -158,9 +158,9 @@ def self_consistent(
     """
     names = tuple(components)
     if not names:
-        raise ValueError("self_consistent needs at least one component: self_consistent({'disc': ...}, start)")
+        raise ValueError("self_consistent needs at least one component: {'disc': ...}")
     if "external" in names:
-        raise ValueError("self_consistent: 'external' is the name of what stays; call the component otherwise")
+        raise ValueError("self_consistent: 'external' is what stays; call the component otherwise")
     if grid is None or isinstance(grid, DensityGrid):
         one = DensityGrid() if grid is None else grid
         grids = {name: one for name in names}
@@ -213,7 +213,8 @@ class _Round(eqx.Module):
             f = components[name].bind(orbits)
 
             def at(place, f=f):
-                value = log_density(f, potential, finder, *place, self.refine)
+                R, z = place
+                value = log_density(f, potential, finder, R, z, self.refine)
                 # NaN where the rule has no velocities: as far out as nothing is bound.
                 return jnp.maximum(jnp.nan_to_num(value, nan=_NOTHING), _NOTHING)
 

@@ -18,6 +18,9 @@ from oortax.dynamics.delta import FixedFocalDistance, FocalDistance
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar, Vec3
 
+# sin^2 v, or rho^2/Delta^2 between the foci, below which a point is next to the axis.
+_NEAR_AXIS = 1e-6
+
 
 class Spheroidal(NamedTuple):
     """One star in prolate spheroidal coordinates, with the integrals that the fudge assigns to it."""
@@ -67,8 +70,15 @@ def spheroidal(
     p_v = cos_v / sin_v * R_vR - cosh * sin_v * v[2]
     centrifugal = 0.5 * L_z * L_z
     Phi_0 = (rho2 + Delta2 * sin2_v) * potential.Phi_of_squares(R2, z2)
-    I_u = E * rho2 - centrifugal * Delta2 / rho2 - Phi_0 - 0.5 * p_u * p_u
-    I_v = 0.5 * p_v * p_v - E * Delta2 * sin2_v + centrifugal / sin2_v + Phi_0
+    # On the axis L_z and R v_R vanish however fast a star crosses it: there the same sums of squares are
+    # written with (v_x, v_y), as R = rho sin v.
+    across2, crossed = v[0] * v[0] + v[1] * v[1], R_vR * R_vR + 2.0 * R_vR * z_vz
+    near_u = Delta2 * sin2_v * across2 + crossed + rho2 * cos2_v * v[2] * v[2]
+    near_v = rho2 * across2 - crossed + (rho2 + Delta2) * sin2_v * v[2] * v[2]
+    in_u = jnp.where(rho2 < _NEAR_AXIS * Delta2, 0.5 * near_u, 0.5 * p_u * p_u + centrifugal * Delta2 / rho2)
+    in_v = jnp.where(sin2_v < _NEAR_AXIS, 0.5 * near_v, 0.5 * p_v * p_v + centrifugal / sin2_v)
+    I_u = E * rho2 - Phi_0 - in_u
+    I_v = in_v - E * Delta2 * sin2_v + Phi_0
     return Spheroidal(E, L_z, Delta2, rho2, sin2_v, cos2_v, p_u, p_v, I_u, I_v)
 
 
