@@ -22,7 +22,6 @@ from oortax.df.profiles import (
     velocity_distribution,
 )
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
-from oortax.df.self_consistency import DensityGrid, GeneratedDensity, SelfConsistent, self_consistent
 from oortax.df.tapered_exponential import TaperedExponential
 from oortax.df.velocity import VelocityRule
 
@@ -52,16 +51,13 @@ __all__ = [
     "CoredHalo",
     "DB96Disc",
     "DB96Halo",
-    "DensityGrid",
     "DoublePowerLaw",
-    "GeneratedDensity",
     "IsochroneSphere",
     "Mixture",
     "Moments",
     "QuasiIsothermal",
     "Region",
     "RegionDraws",
-    "SelfConsistent",
     "Stars",
     "TaperedExponential",
     "VelocityDraws",
@@ -78,7 +74,6 @@ __all__ = [
     "moments",
     "moments_with_error",
     "sample_actions",
-    "self_consistent",
     "surface_density",
     "tilt",
     "velocity_distribution",
