@@ -1,7 +1,7 @@
 """Potentials that distribution functions generate themselves: f(J) -> density -> Phi -> f(J(x, v)) -> ...
 
-Unfinished, and not exported: spheres converge; a disc with a bulge in a fixed halo does not yet (NaN after some
-rounds), and derivatives have not been tested.
+Unfinished, and not exported: spheres converge; a disc with a bulge in a fixed halo does not yet (NaN after
+some rounds), and derivatives have not been tested.
 """
 
 from collections.abc import Callable, Mapping
