@@ -42,3 +42,15 @@ def test_slopes_in_the_velocity(found):
         assert np.all(np.isfinite(slopes))
     np.testing.assert_allclose(ours[:, 0], exact[:, 0], atol=2e-4)
     np.testing.assert_allclose(ours[:, 1], exact[:, 1], atol=2e-4)
+
+
+def test_between_the_foci():
+    """There rho vanishes on the axis: J of a box, and of a loop next to it, as they are some way off."""
+    finder = dynamics.StaeckelFudge(ROUND, Delta=8.0)
+    R = jnp.array([0.0, 1e-8, 1e-6, 1e-4, 1e-3])
+    x = jnp.stack([R, jnp.zeros(5), jnp.full(5, 5.0)], axis=1)
+    for v in ([123.69, 0.0, 60.0], [0.0, 123.69, 60.0]):
+        found = jax.jit(jax.vmap(lambda x, v=v: finder.actions_and_code(x, jnp.array(v))))(x)
+        assert np.all(found.code == 0)
+        # At 1e-3 kpc the orbit itself, and the end of its radial sum, differ by 2e-4.
+        np.testing.assert_allclose(found.J[:, :2], np.broadcast_to(found.J[-1, :2], (5, 2)), rtol=5e-4)

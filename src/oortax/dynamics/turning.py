@@ -22,6 +22,8 @@ _NEARBY = 1e-4
 # Limits that keep a star of L_z = 0, which meets no barrier, off the axis; J changes by some 1e-4 of itself.
 _FARTHEST = 1e4
 _STEEPEST = 1.0 - 1e-9
+# rho/Delta below which a star is next to the axis.
+_BETWEEN = 0.01
 
 
 class Ends(NamedTuple):
@@ -90,8 +92,12 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
     curvature = -jnp.maximum(jnp.abs(curvature), 1e-3 * (jnp.abs(slope) * w_0 + value) / w_0**2)
     root = jnp.sqrt(slope * slope - 2.0 * value * curvature)
     w_apo = jnp.clip(w_0 + (root - slope) / curvature, 0.2 * w_0, w_0)
+    # Next to the axis between the foci 1/rho is any size, and Newton's steps far too short: rho ~ Delta/10.
+    between = star.rho2 < _BETWEEN**2 * star.Delta2
+    w_apo = jnp.where(between, jnp.minimum(w_apo, 10.0 / jnp.sqrt(star.Delta2)), w_apo)
+    farthest = jnp.maximum(w_0, _FARTHEST * jnp.minimum(w_0, 10.0 / jnp.sqrt(star.Delta2)))
     w_peri = jnp.clip(w_0 - (root + slope) / curvature, w_0, 2.0 * w_0)
-    w_peri = jnp.clip(_barrier(potential, star, w_peri), w_0, _FARTHEST * w_0)
+    w_peri = jnp.clip(_barrier(potential, star, w_peri), w_0, farthest)
     flat = 1e-9 * jnp.abs(curvature) * w_0
     bend = jnp.abs(curvature) * w_0**2
 
@@ -113,7 +119,7 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
         # From far inside, the barrier; where even that hardly moves, the distance is doubled.
         far = jnp.where(slope < 0.0, new_peri, 2.0 * w_peri)
         new_peri = jnp.where(value > 0.0, jnp.maximum(far, _barrier(potential, star, w_peri)), new_peri)
-        new_peri = jnp.clip(new_peri, w_0, _FARTHEST * w_0)
+        new_peri = jnp.clip(new_peri, w_0, farthest)
         # In cos v, not its square: beyond a thin disc the motion is nearly linear in |z|.
         value, slope = _value_slope(vertical, y)
         shift = 0.5 * value / jnp.maximum(-slope, 1e-9 * fall + _TINY)
