@@ -54,3 +54,18 @@ def test_between_the_foci():
         assert np.all(found.code == 0)
         # At 1e-3 kpc the orbit itself, and the end of its radial sum, differ by 2e-4.
         np.testing.assert_allclose(found.J[:, :2], np.broadcast_to(found.J[-1, :2], (5, 2)), rtol=5e-4)
+
+
+def test_slopes_in_the_potential_on_the_axis():
+    x, v = jnp.array([0.0, 0.0, 5.0]), jnp.array([30.0, 120.0, 60.0])
+
+    def of(make):
+        return jax.jit(lambda b: make(potential.Isochrone(M=1e11, b=b)).actions(x, v))
+
+    ours, exact, h = of(dynamics.StaeckelFudge), of(dynamics.IsochroneFinder), 1e-3
+    slope = jax.jit(jax.jacfwd(ours))(3.0)
+    numeric = (ours(3.0 + h) - ours(3.0 - h)) / (2.0 * h)
+    # J_r = 49 has a slope of tens; turning points are good to 1e-12 of it over 2e-3 kpc.
+    np.testing.assert_allclose(slope, numeric, atol=1e-4)
+    np.testing.assert_allclose(slope, jax.jit(jax.jacfwd(exact))(3.0), atol=1e-3)
+    assert abs(float(slope[0])) > 1.0

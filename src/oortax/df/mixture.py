@@ -127,3 +127,16 @@ def _log_sum(components: tuple[AbstractDF, ...], log_scales, J: Actions) -> Scal
     terms = log_scales + jnp.stack([component.log_f(J) for component in components])
     some = jnp.any(terms > -jnp.inf)
     return jnp.where(some, logsumexp(jnp.where(some, terms, 0.0)), -jnp.inf)
+
+
+def populations(f: AbstractDF) -> list[tuple[Scalar, AbstractDF]]:
+    """The DFs that a mixture is made of, of mixtures within it, too, with the logs of their amplitudes."""
+    if isinstance(f, Mixture):
+        f = with_masses(f)
+    if not isinstance(f, BoundMixture):
+        return [(jnp.zeros(()), f)]
+    return [
+        (log_scale + inner, part)
+        for log_scale, component in zip(f.log_scales, f.bound, strict=True)
+        for inner, part in populations(component)
+    ]

@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from oortax.df.base import AbstractDF
-from oortax.df.mixture import BoundMixture, Mixture, with_masses
+from oortax.df.mixture import BoundMixture, Mixture, populations, with_masses
 from oortax.df.velocity import VelocityRule, VelocityScale, disc_rule
 from oortax.dynamics import AbstractActionFinder
 from oortax.potential import AbstractPotential
@@ -124,7 +124,7 @@ def _on_nodes(f, potential, finder, R, z, refine):
     """(log of the amplitude, rule, ln f on its nodes) of each component."""
     R, z = jnp.asarray(R), jnp.asarray(z)
     found = []
-    for log_scale, part in _components(f):
+    for log_scale, part in populations(f):
         if part.flat:
             (_, v_phi, _), (sigma_R, sigma_phi, sigma_z) = velocity_scale_at(part, potential, finder, R, z)
             options = {"spacing": _SPACING / refine, "centre": part.centre, "reach": _REACH}
@@ -133,19 +133,6 @@ def _on_nodes(f, potential, finder, R, z, refine):
             rule = part.velocity_rule(potential, R, z, refine)
         found.append((log_scale, rule, _log_f(part, finder, R, z, rule)))
     return found
-
-
-def _components(f) -> list[tuple[Scalar, AbstractDF]]:
-    """The DFs of a mixture with the logs of their amplitudes, mixtures within it, too."""
-    if isinstance(f, Mixture):
-        f = with_masses(f)
-    if not isinstance(f, BoundMixture):
-        return [(jnp.zeros(()), f)]
-    return [
-        (log_scale + inner, part)
-        for log_scale, component in zip(f.log_scales, f.bound, strict=True)
-        for inner, part in _components(component)
-    ]
 
 
 def _log_f(f, finder, R, z, rule: VelocityRule):

@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from oortax.df.base import AbstractDF
-from oortax.df.moments import _components, moments, velocity_scale_at
+from oortax.df.mixture import populations
+from oortax.df.moments import moments, velocity_scale_at
+from oortax.df.velocity import legendre
 from oortax.dynamics import AbstractActionFinder
 from oortax.potential import AbstractPotential, circular_velocity
 from oortax.types import Scalar
@@ -42,7 +44,7 @@ def surface_density(
     >>> 0.9 < float(column / (8e8 * jnp.exp(-8.0 / 2.6))) < 1.2
     True
     """
-    t, weights = (jnp.asarray(a) for a in _legendre(n, 0.0, 1.0))
+    t, weights = (jnp.asarray(a) for a in legendre(n, 1.0))
 
     def at(t):
         return moments(f, potential, finder, R, z_max * t * t, refine).density
@@ -84,7 +86,7 @@ def velocity_distribution(
     axes = _axes(along)
     R, z = jnp.asarray(R), jnp.asarray(z)
     total = jnp.zeros(jnp.shape(v))
-    for log_scale, part in _components(f):
+    for log_scale, part in populations(f):
         across = _across_disc if part.flat else _across_spheroid
         total = total + jnp.exp(log_scale) * across(part, potential, finder, R, z, jnp.asarray(v), axes)
     return total
@@ -130,9 +132,9 @@ def _across_disc(f, potential, finder, R, z, v, axes):
 def _across_spheroid(f, potential, finder, R, z, v, axes):
     far = jnp.full_like(R, _FAR)
     escape2 = 2.0 * (potential.Phi_Rz(far, jnp.zeros_like(R)) - potential.Phi_Rz(R, z))
-    t, w_t = _legendre(_SPEEDS, 0.0, 1.0)
-    halves = [_legendre(_ANGLES // 2, low, low + np.pi) for low in (0.0, np.pi)]
-    psi, w_psi = (np.concatenate(part) for part in zip(*halves, strict=True))
+    t, w_t = legendre(_SPEEDS, 1.0)
+    half, w_half = legendre(_ANGLES // 2, np.pi)
+    psi, w_psi = np.concatenate([half, half + np.pi]), np.tile(w_half, 2)
     t, psi = (part.ravel() for part in np.meshgrid(t, psi, indexing="ij"))
     weights = np.outer(w_t, w_psi).ravel()
 
@@ -144,12 +146,6 @@ def _across_spheroid(f, potential, finder, R, z, v, axes):
         return _integrated(f, finder, R, z, nodes, weights * 2.0 * largest * t * s)
 
     return jax.lax.map(at, v)
-
-
-def _legendre(n: int, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    x, w = np.polynomial.legendre.leggauss(n)
-    half = 0.5 * (high - low)
-    return low + half * (x + 1.0), half * w
 
 
 def asymmetric_drift(

@@ -151,9 +151,9 @@ def self_consistent(
     refine : of the velocities at a place (`oortax.df.moments`)
     tol : of ln(density), rms over the mass
 
-    Traceable. Derivatives in the components' parameters and in `external` are implicit: of the last round, by
-    GMRES; none go through the rounds, and `start` has none. Raises ValueError for no components, and for
-    names that do not fit.
+    Traceable. Derivatives in the components' parameters and in `external` are meant to be implicit, of the
+    last round, by GMRES; none go through the rounds, and `start` has none. Raises ValueError for no
+    components, and for names that do not fit.
 
     >>> from oortax import df, potential
     >>> sphere = df.IsochroneSphere(M=1e11, b=3.0)
@@ -218,9 +218,7 @@ class _Round(eqx.Module):
 
             def at(place, f=f):
                 R, z = place
-                value = log_density(f, potential, finder, R, z, self.refine)
-                # NaN where the rule has no velocities: as far out as nothing is bound.
-                return jnp.maximum(jnp.nan_to_num(value, nan=_NOTHING), _NOTHING)
+                return jnp.maximum(log_density(f, potential, finder, R, z, self.refine), _NOTHING)
 
             R, z = (jnp.asarray(part.ravel()) for part in grid.places)
             found.append(lax.map(at, (R, z), batch_size=_BATCH).reshape(grid.n_r, grid.n_theta))

@@ -92,9 +92,9 @@ def spheroid_rule(v_max, R, z, *, n_speed: int = 10, n_eta: int = 4, n_psi: int 
     |J_phi| has a cone-like cusp on radial orbits and a kink at v_phi = 0; in these angles it is smooth
     between the ends of the panels.
     """
-    v, w_v = _legendre(n_speed, 1.0)
-    eta, w_eta = _legendre(n_eta, 0.5 * np.pi)
-    psi, w_psi = _legendre(n_psi, np.pi)
+    v, w_v = legendre(n_speed, 1.0)
+    eta, w_eta = legendre(n_eta, 0.5 * np.pi)
+    psi, w_psi = legendre(n_psi, np.pi)
     psi = np.concatenate([psi - 0.5 * np.pi, psi + 0.5 * np.pi])
     v, eta, psi = np.meshgrid(v, eta, psi, indexing="ij")
     weights = w_v[:, None, None] * w_eta[:, None] * np.tile(w_psi, 2) * 2.0 * v**2 * np.sin(eta)
@@ -109,7 +109,7 @@ def spheroid_rule(v_max, R, z, *, n_speed: int = 10, n_eta: int = 4, n_psi: int 
     return VelocityRule(v_max * nodes.T, v_max**3 * jnp.asarray(weights.ravel()))
 
 
-def _legendre(n: int, length: float) -> tuple[np.ndarray, np.ndarray]:
+def legendre(n: int, length: float) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights on [0, length]."""
     x, w = np.polynomial.legendre.leggauss(n)
     return 0.5 * length * (x + 1.0), 0.5 * length * w

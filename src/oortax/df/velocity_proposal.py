@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from oortax.df.base import AbstractDF
-from oortax.df.mixture import BoundMixture
+from oortax.df.mixture import populations
 from oortax.dynamics import AbstractActionFinder
 from oortax.potential import AbstractPotential
 
@@ -105,7 +105,7 @@ class PhaseSpace:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size = {batch_size!r}: a whole number >= 1 is needed")
         self.f, self.potential, self.finder, self.batch_size = f, potential, finder, batch_size
-        self.populations = _populations(f)
+        self.populations = tuple(part for _, part in populations(f))
 
     def gaussians(self, x: np.ndarray) -> Gaussians:
         """Proposals at positions (n, 3); of a mixture, each component is proposed as often."""
@@ -113,6 +113,8 @@ class PhaseSpace:
         means, sigmas = [], []
         for population in self.populations:
             mean, sigma, escape = self._batches(_scales, (population, self.potential), R, z)
+            # Where there is no scale, as within the first circular orbit, the far part serves: any proposal
+            # is right, if not quick.
             mean, sigma = np.nan_to_num(mean), np.maximum(np.nan_to_num(sigma), 1e-3 * escape[:, None])
             parts = _three(mean, sigma, escape[:, None] / 3.0)
             means.append(parts[0])
@@ -146,13 +148,6 @@ class PhaseSpace:
             found = program(*constants, *(jnp.asarray(a[rows]) for a in arrays))
             parts.append([np.asarray(a)[: n - start] for a in found])
         return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-
-
-def _populations(f: AbstractDF) -> tuple[AbstractDF, ...]:
-    """The components of a mixture, of mixtures within it, too; or f itself."""
-    if isinstance(f, BoundMixture):
-        return tuple(part for component in f.bound for part in _populations(component))
-    return (f,)
 
 
 @eqx.filter_jit
