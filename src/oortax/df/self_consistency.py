@@ -1,7 +1,7 @@
 """Potentials that distribution functions generate themselves: f(J) -> density -> Phi -> f(J(x, v)) -> ...
 
-Unfinished, and not exported: spheres converge; a disc with a bulge in a fixed halo does not yet (NaN after
-some rounds), and derivatives have not been tested.
+Unfinished, and not exported: spheres converge, with right derivatives; a disc with a bulge in a fixed halo
+does not yet: NaN after some rounds.
 """
 
 from collections.abc import Callable, Mapping
@@ -151,8 +151,8 @@ def self_consistent(
     refine : of the velocities at a place (`oortax.df.moments`)
     tol : of ln(density), rms over the mass
 
-    Traceable. Derivatives in the components' parameters and in `external` are meant to be implicit, of the
-    last round, by GMRES; none go through the rounds, and `start` has none. Raises ValueError for no
+    Traceable. Derivatives in the components' parameters and in `external` are implicit, of the last
+    round, by GMRES; none go through the rounds, and `start` has none. Raises ValueError for no
     components, and for names that do not fit.
 
     >>> from oortax import df, potential
