@@ -35,7 +35,7 @@ the fit's in the report, too):
 the fit includes that curve.
 These stars hardly know q: its posterior is nearly as wide as its prior, \
 and the density of dark matter follows it.
-That run's largest R-hat is {r_hat:.3f} and its smallest effective sample size {ess:.0f}; \
+That run's largest R-hat is {r_hat:.3f} and its smallest bulk effective sample size {ess:.0f}; \
 the whole command took {minutes:.1f} minutes on two cores, compilation and pictures included.
 """
 
