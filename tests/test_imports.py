@@ -23,7 +23,7 @@ ALLOWED = {
     "potential": BASE | {"numerics"},
     "dynamics": BASE | {"numerics", "potential"},
     "df": BASE | {"numerics", "potential", "dynamics"},
-    "stars": BASE | {"numerics"},
+    "stars": BASE | {"numerics", "data"},
     "survey": BASE | {"numerics"},
     "model": UP_TO_DF | {"stars", "survey"},
     "inference": UP_TO_DF | {"stars", "survey", "model"},

@@ -63,9 +63,10 @@ def build_posterior(problem: Problem) -> inference.Posterior:
             catalogue, problem.model.galaxy, problem.model.survey, options.nodes_per_star, seed=options.seed
         )
         tori = pilot(problem, nodes) if options.finder in dynamics.STAR_FINDERS else None
-    log_likelihood = LogLikelihood(
-        options.finder, options.likelihood, tuple(sorted(options.settings.items()))
-    )
+    # Where a population's magnitudes move, so does the share of its stars that the survey lists.
+    moving = {"fold": True} if any(".stars." in path for path in problem.priors) else {}
+    settings = tuple(sorted((moving | dict(options.settings)).items()))
+    log_likelihood = LogLikelihood(options.finder, options.likelihood, settings)
     data = {"catalogue": catalogue, "nodes": nodes, "curves": problem.constraints, "finder": tori}
     return inference.Posterior(problem.model, problem.priors, log_likelihood, data)
 

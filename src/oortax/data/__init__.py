@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 _FOLDER = Path(__file__).parent
-_SUFFIXES = (".csv", ".parquet")
+_SUFFIXES = (".csv", ".parquet", ".npz")
 
 
 def names() -> tuple[str, ...]:

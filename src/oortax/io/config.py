@@ -287,7 +287,7 @@ def _parse_potential(table: Mapping[str, Any]) -> dict[str, Node]:
 
 def _parse_components(table: Mapping[str, Any]) -> dict[str, ComponentConfig]:
     from oortax.df import DFS
-    from oortax.stars import MAGNITUDES
+    from oortax.stars import MAGNITUDES, STAR_PARTS
 
     components = {}
     for name, part in table.items():
@@ -300,7 +300,7 @@ def _parse_components(table: Mapping[str, Any]) -> dict[str, ComponentConfig]:
             weight = parse_free(weight, f"{where}.weight")
         elif weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float)):
             raise ValueError(f"{where}.weight = {weight!r} must be a number or {{prior = ...}}")
-        kinds = dict(MAGNITUDES) | {FROM_CATALOGUE: from_catalogue_options}
+        kinds = {**MAGNITUDES, FROM_CATALOGUE: from_catalogue_options, **STAR_PARTS}
         stars = parse_node(part.get("stars", {"kind": FROM_CATALOGUE}), f"{where}.stars", kinds)
         components[name] = ComponentConfig(parse_node(part["df"], f"{where}.df", DFS), stars, weight)
     rest = [name for name, part in components.items() if part.weight is None]

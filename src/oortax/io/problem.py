@@ -205,11 +205,18 @@ def _assume_errors(
 
 def _magnitudes(component: ComponentConfig, config: Config, columns: Mapping[str, np.ndarray]) -> Any:
     """The absolute-magnitude distribution of a component, from its own table or from the stars."""
-    from oortax.stars import MAGNITUDES, Tabulated
+    from oortax.stars import MAGNITUDES, STAR_PARTS, AbstractMagnitudes, Tabulated
 
     node = component.stars
     if node.kind != FROM_CATALOGUE:
-        return node.build(MAGNITUDES)
+        built = node.build({**MAGNITUDES, **STAR_PARTS})
+        if not isinstance(built, AbstractMagnitudes):
+            raise ValueError(
+                f'{node.where}: kind = "{node.kind}" is a part of stars = {{kind = "population", ...}} '
+                f"(known: {', '.join(MAGNITUDES)})"
+            )
+        # A population without free parameters is tabulated once for all.
+        return built if any(True for _ in node.free()) else built.bind()
     limits = {cut.kind: cut.values for cut in config.survey.selection}
     apparent, absolute = limits.get("magnitude", {}), limits.get("absolute_magnitude", {})
     low, high = absolute.get("min"), absolute.get("max")

@@ -68,7 +68,7 @@ def _shares(model: Model, catalogue: Catalogue, nodes: Nodes, finder, settings: 
     *of_fields, of_nodes = points.parts(beyond)
 
     stars, N = nodes.stars, len(catalogue)
-    terms = node_terms(model.galaxy, model.survey, model.outliers, derived, stars)
+    terms = node_terms(model.galaxy.bound(), model.survey, model.outliers, derived, stars)
     peak = jax.ops.segment_max(terms, stars.star, N, indices_are_sorted=True)
     weight = jnp.exp(terms - peak[stars.star])
     total = partial(jax.ops.segment_sum, segment_ids=stars.star, num_segments=N, indices_are_sorted=True)

@@ -73,6 +73,16 @@ class Galaxy(AbstractParametric):
         """The components' names in the order used everywhere."""
         return tuple(sorted(self.components))
 
+    def bound(self) -> "Galaxy":
+        """The galaxy with the magnitude distributions of its populations tabulated (see `AbstractMagnitudes.bind`)."""
+        tables = {name: part.stars.bind() for name, part in self.components.items()}
+        if all(tables[name] is part.stars for name, part in self.components.items()):
+            return self
+        parts = {
+            name: Component(part.df, tables[name], part.weight) for name, part in self.components.items()
+        }
+        return Galaxy(self.potential, parts)
+
     def log_weights(self) -> Float[Array, " n"]:
         """ln of each component's share, in the order of `names`; -inf if the others leave nothing."""
         if not self.components:

@@ -238,6 +238,7 @@ def per_star(
     The second is (sum t)^2 / sum t^2 over the terms of a star's quadrature: near 1 if one node carries it.
     """
     settings = Settings() if settings is None else settings
+    galaxy = galaxy.bound()
     derived = derive(galaxy, survey, nodes, finder, settings)
     log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
     stars, N = nodes.stars, len(catalogue)

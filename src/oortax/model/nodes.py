@@ -111,6 +111,7 @@ def make_nodes(
     """
     if nodes_per_star < 1:
         raise ValueError(f"nodes_per_star must be at least 1, not {nodes_per_star}")
+    galaxy = galaxy.bound()
     stars = _star_nodes(catalogue, galaxy, survey, nodes_per_star, seed)
     volume = _volume_nodes(galaxy, survey, refine, _REACH * float(jnp.max(stars.s)))
     return Nodes(stars, volume, _box(survey, volume))

@@ -447,7 +447,7 @@ def predict(
             "errors=Errors(parallax=0.02) (in mas) or Errors(distance_modulus=0.1) (in mag)"
         )
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
-    names = tuple(galaxy.components)
+    names, galaxy = tuple(galaxy.components), galaxy.bound()
     derived = _derive(galaxy, survey, finder, names)
     populations = _populations(galaxy, survey, float(derived.v_c0))
     populations = _adapt(rng, populations, survey, derived, batch)

@@ -1,5 +1,67 @@
-"""Stellar populations: the distribution of absolute magnitude of their stars."""
+"""Stellar populations: the distributions of absolute magnitude and colour of their stars."""
 
-from oortax.stars.magnitudes import MAGNITUDES, AbstractMagnitudes, Gaussian, Tabulated
+from oortax.stars.grid_magnitudes import ColourMagnitude, GridMagnitudes
+from oortax.stars.imf import (
+    IMFS,
+    AbstractBrokenPowerLaw,
+    AbstractIMF,
+    BrokenPowerLaw,
+    Chabrier,
+    DehnenBinneyIMF,
+    Kroupa,
+    Salpeter,
+)
+from oortax.stars.isochrones import BANDS, Isochrone, Isochrones
+from oortax.stars.magnitudes import AbstractMagnitudes, Gaussian, Tabulated
+from oortax.stars.metallicity import (
+    METALLICITIES,
+    AbstractMetallicity,
+    AgeMetallicity,
+    Enrichment,
+    FixedMetallicity,
+)
+from oortax.stars.population import Population, Stars
+from oortax.stars.star_formation import HISTORIES, AbstractStarFormation, Burst, Constant, ExponentialDecay
 
-__all__ = ["MAGNITUDES", "AbstractMagnitudes", "Gaussian", "Tabulated"]
+MAGNITUDES: dict[str, type[AbstractMagnitudes]] = {
+    "gaussian": Gaussian,
+    "tabulated": Tabulated,
+    "population": Population,
+}
+"""Absolute-magnitude distributions by the `kind` used in configuration files."""
+
+STAR_PARTS = {**IMFS, **HISTORIES, **METALLICITIES}
+"""What a population is made of, by the `kind` used in configuration files."""
+
+__all__ = [
+    "BANDS",
+    "HISTORIES",
+    "IMFS",
+    "MAGNITUDES",
+    "METALLICITIES",
+    "STAR_PARTS",
+    "AbstractBrokenPowerLaw",
+    "AbstractIMF",
+    "AbstractMagnitudes",
+    "AbstractMetallicity",
+    "AbstractStarFormation",
+    "AgeMetallicity",
+    "BrokenPowerLaw",
+    "Burst",
+    "Chabrier",
+    "ColourMagnitude",
+    "Constant",
+    "DehnenBinneyIMF",
+    "Enrichment",
+    "ExponentialDecay",
+    "FixedMetallicity",
+    "Gaussian",
+    "GridMagnitudes",
+    "Isochrone",
+    "Isochrones",
+    "Kroupa",
+    "Population",
+    "Salpeter",
+    "Stars",
+    "Tabulated",
+]

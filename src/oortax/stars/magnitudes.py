@@ -39,6 +39,13 @@ class AbstractMagnitudes(AbstractParametric):
     def breaks(self) -> Float[Array, "n"]:
         """Magnitudes between which `log_shape` is well represented by a polynomial, for quadratures."""
 
+    def bind(self) -> "AbstractMagnitudes":
+        """This distribution with everything that follows from its parameters computed: itself, by default.
+
+        A likelihood binds once for a set of parameters, before it asks for magnitudes of stars.
+        """
+        return self
+
     def log_norm(self) -> Scalar:
         """ln of the integral of exp(log_shape) over the support (composite Gauss-Legendre)."""
         lo, hi = self.support
@@ -308,7 +315,3 @@ def _logspline(M, weights, knots) -> np.ndarray:
         if -(gradient @ step) < 1e-10:
             break
     return values
-
-
-MAGNITUDES: dict[str, type[AbstractMagnitudes]] = {"gaussian": Gaussian, "tabulated": Tabulated}
-"""Absolute-magnitude distributions by the `kind` used in configuration files."""
