@@ -5,8 +5,8 @@
 
 `build` writes src/oortax/data/isochrones_parsec.npz (sources and cuts: src/oortax/data/PROVENANCE.md). Every
 isochrone is resampled at the same equivalent evolutionary points, so that tables of different age and
-metallicity can be averaged point by point. `measure` leaves every other age, or one metallicity after the other,
-out of the table and prints how far what is predicted from the neighbours is from what was left out.
+metallicity can be averaged point by point. `measure` leaves every other age, or one metallicity after the
+other, out of the table and prints how far what is predicted from the neighbours is from what was left out.
 """
 
 import sys
@@ -89,7 +89,8 @@ def fit_corrections(log_teff, log_g, wanted):
         return np.concatenate([hats, hats * g[:, None], hats * (g**2)[:, None]], axis=1)
 
     A = basis(log_teff, log_g)
-    # Where there are only dwarfs, or only giants, the change with gravity is that of neighbouring temperatures.
+    # Where there are only dwarfs, or only giants, the change with gravity is that of neighbouring
+    # temperatures.
     n = len(knots)
     steps = np.diff(np.eye(n), axis=0)
     ridge = np.concatenate([0.3 * np.kron([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], steps), 1e-4 * np.eye(3 * n)])
@@ -128,10 +129,13 @@ def gaia_magnitudes(rows, V, gaia, BC_V_solar):
     return M_bol - BC_G - within * change, BP_RP, G_RP
 
 
-def main_sequence_mass(u, log_m_end):
-    """log10 m at u in [0, 1] of the main sequence: fixed masses at its foot, fixed m/m_end at its end."""
-    low = np.log10(LOWEST)
-    return low * (1.0 - u) + log_m_end * u**3
+def main_sequence_mass(phase, log_m_end):
+    """log10 m at a phase in [0, 1] of the main sequence: fixed masses at its foot, fixed m/m_end at its end.
+
+    Points crowd towards the end, where isochrones turn sharply.
+    """
+    u = phase * (2.0 - phase)
+    return np.log10(LOWEST) * (1.0 - u) + log_m_end * u**3
 
 
 def _fraction(values):
@@ -162,8 +166,8 @@ def resample(rows, photometry):
     """Masses (n,), and photometry (n, k), at the common evolutionary points.
 
     Main-sequence stars are matched by mass, with masses that grow in proportion to that of the turn-off
-    near it; later ones half by the length of the curve in the Hertzsprung-Russell diagram since the primary point,
-    half by initial mass. The end of a stretch is the start of the next, but for the helium flash.
+    near it; later ones half by the length of the curve in the Hertzsprung-Russell diagram since the primary
+    point, half by initial mass. The end of a stretch is the start of the next, but for the helium flash.
     """
     m = rows["mass_initial"].copy()
     # Equal masses (rounded in the source) are spread so that the mass increases.
@@ -249,7 +253,109 @@ def build(parsec, basti, dwarfs):
     print(f"{OUT}: {OUT.stat().st_size / 1e6:.2f} MB; steps {step.round(6)} mag")
 
 
+def distance(points, curve):
+    """Distance of points (n, 2) from a polygon (m, 2), in the plane of magnitude and colour."""
+    a, step = curve[:-1], np.diff(curve, axis=0)
+    t = ((points[:, None] - a) * step).sum(-1) / np.maximum((step**2).sum(-1), 1e-30)
+    gap = points[:, None] - a - np.clip(t, 0, 1)[..., None] * step
+    return np.sqrt((gap**2).sum(-1)).min(axis=1)
+
+
+def compare(mass, seen, true_mass, true, first, later):
+    """Errors (mag) of an isochrone by kind of star.
+
+    mass (n,) and seen (n, 2), M and colour, are tested at the points true_mass (k,) and true (k, 2), of
+    which the first `first` are on the main sequence; `later` are the ends of the stretches among true_mass.
+    Dwarfs and the turn-off (from 0.8 of its mass) are compared at equal mass, later stars by their distance
+    from the curve.
+    """
+    end = CELLS[0] + 1
+    giants = end + CELLS[1] + CELLS[2]
+    on = np.flatnonzero((true_mass[:first] >= LOWEST) & (true_mass[:first] <= mass[end - 1]))
+    off = np.abs(PchipInterpolator(np.log(mass[:end]), seen[:end])(np.log(true_mass[on])) - true[on])
+    light, heavy = true_mass[on] < 0.4, true_mass[on] > 0.8 * true_mass[first - 1]
+    errors = {}
+    for kind, chosen in (
+        ("dwarfs from 0.1 to 0.4 Msun", light),
+        ("dwarfs from 0.4 Msun", ~light & ~heavy),
+        ("turn-off", heavy),
+    ):
+        errors[f"{kind}, M"], errors[f"{kind}, colour"] = off[chosen].T
+    curves = {
+        "subgiants": seen[: giants + 1],
+        "red giants": seen[end - 1 : giants],
+        "helium burners": seen[giants:],
+    }
+    for (kind, curve), (a, b) in zip(curves.items(), later, strict=True):
+        errors[f"{kind}, distance"] = distance(true[a:b], curve)
+    return errors
+
+
+def show(title, errors, keep=lambda key: True):
+    """Print median, 95 and 99 % of errors, collected by (grid point, kind)."""
+    print(f"{title}\n{'':36s}   median      95 %      99 %")
+    for kind in next(iter(errors.values())):
+        values = np.concatenate([found[kind] for key, found in errors.items() if keep(key)])
+        print(f"{kind:36s}" + "".join(f"{q:10.4f}" for q in np.quantile(values, [0.5, 0.95, 0.99])))
+    print()
+
+
+def measure(parsec, basti, dwarfs):
+    """Print how well the table has its source's points, and predicts grid points left out of it."""
+    import jax
+
+    from oortax.stars.isochrones import BANDS, blend, read_grid
+
+    jax.config.update("jax_enable_x64", True)
+    grid, sequence = read_grid("parsec"), read_dwarfs(dwarfs)
+    V, B = (grid.magnitudes[:, :, BANDS.index(band)] for band in "VB")
+    table = np.stack([V, B - V], axis=2)
+
+    def at(grid, table, age, mh):
+        m, y = blend(grid, table, age, mh)
+        return np.asarray(m), np.asarray(y).T
+
+    n = sum(CELLS) + 2
+    end, giants = CELLS[0] + 1, CELLS[0] + CELLS[1] + CELLS[2] + 1
+    later = ((end, end + CELLS[1]), (end + CELLS[1], giants), (giants, n))
+    source, by_age, twice_as_far, by_mh = {}, {}, {}, {}
+    rows = read_parsec(parsec)
+    for i, mh in enumerate(grid.mh):
+        for j, log_age in enumerate(grid.log_age):
+            age = 10 ** (log_age - 9.0)
+            m, y = at(grid, table, age, mh)
+            r = rows[round(float(mh), 4), round(float(log_age), 3)]
+            M, colour = fill(r, sequence)
+            phase = r["phase"]
+            cut = [int(np.flatnonzero(phase == k)[0]) for k in (1, 2, 3)]
+            ends = ((cut[0], cut[1]), (cut[1], cut[2]), (cut[2] + 1, len(phase)))
+            key = float(mh), float(log_age)
+            source[key] = compare(m, y, r["mass_initial"], np.stack([M, colour], axis=1), cut[0], ends)
+            for wide, errors in ((1, by_age), (2, twice_as_far)):
+                if not wide <= j < len(grid.log_age) - wide:
+                    continue
+                keep = np.abs(np.arange(len(grid.log_age)) - j) >= wide
+                without = grid._replace(
+                    log_age=grid.log_age[keep], log_m_end=grid.log_m_end[:, keep], root=grid.root[:, keep]
+                )
+                errors[key] = compare(*at(without, table[:, keep], age, mh), m, y, end, later)
+            if 0 < i < len(grid.mh) - 1:
+                keep = np.arange(len(grid.mh)) != i
+                without = grid._replace(
+                    mh=grid.mh[keep], log_m_end=grid.log_m_end[keep], root=grid.root[keep]
+                )
+                by_mh[key] = compare(*at(without, table[keep], age, mh), m, y, end, later)
+    show("Table against the points of its source", source)
+    show("One age left out (neighbours 0.1 dex apart)", by_age)
+    show("Three ages left out (neighbours 0.2 dex apart)", twice_as_far)
+    show("One age left out, older than 5 Gyr", by_age, lambda key: key[1] > 9.7)
+    show("One age left out, 1.6 to 5 Gyr", by_age, lambda key: 9.2 < key[1] <= 9.7)
+    show("One metallicity left out (neighbours 0.16 to 0.7 dex apart)", by_mh)
+    show("The same, [M/H] < -0.5", by_mh, lambda key: key[0] < -0.5)
+    show("The same, [M/H] > -0.5", by_mh, lambda key: key[0] > -0.5)
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 5 or sys.argv[1] not in ("build", "measure"):
         raise SystemExit(__doc__)
-    {"build": build, "measure": None}[sys.argv[1]](*sys.argv[2:])
+    {"build": build, "measure": measure}[sys.argv[1]](*sys.argv[2:])

@@ -15,6 +15,11 @@ CASES = {
         stars.Gaussian(mean=0.8, sigma=0.25),
         stars.Gaussian(mean=0.8, sigma=0.4, support=(0.1, 1.5)),
     ],
+    "population": [
+        stars.Population(
+            support=(-0.5, 2.0), n_ages=12, n_metallicities=4, metallicity=stars.FixedMetallicity(-0.1)
+        )
+    ],
     "tabulated": [stars.Tabulated(KNOTS, -1.5 * (KNOTS - 0.9) ** 2 + 0.4 * np.sin(3 * KNOTS))],
 }
 ALL = [pytest.param(F, id=f"{kind}{i}") for kind, group in CASES.items() for i, F in enumerate(group)]

@@ -74,7 +74,7 @@ class Galaxy(AbstractParametric):
         return tuple(sorted(self.components))
 
     def bound(self) -> "Galaxy":
-        """The galaxy with the magnitude distributions of its populations tabulated (see `AbstractMagnitudes.bind`)."""
+        """The galaxy with its populations' magnitudes tabulated (see `AbstractMagnitudes.bind`)."""
         tables = {name: part.stars.bind() for name, part in self.components.items()}
         if all(tables[name] is part.stars for name, part in self.components.items()):
             return self

@@ -1,7 +1,7 @@
 """Distributions on uniform grids of magnitude and colour: sums of cubic B-splines with positive weights.
 
-Weights are laid down by the same B-splines, so that a star's place is spread by a kernel of standard deviation
-sqrt(2/3) = 0.82 steps of the grid: smooth, positive, and exactly normalised.
+Weights are laid down by the same B-splines, so that a star's place is spread by a kernel of standard
+deviation sqrt(2/3) = 0.82 steps of the grid: smooth, positive, and exactly normalised.
 """
 
 from typing import Any, final
@@ -22,16 +22,17 @@ _FLOOR = 1e-30
 _INSIDE = (1.0 / 24.0, 0.5, 23.0 / 24.0)
 
 
-def cells(lo: float, hi: float, step: float) -> int:
+def cells(ends: tuple[float, float], step: float) -> int:
     """Number of grid cells of about the given step."""
-    return max(4, round((hi - lo) / step))
+    return max(4, round((ends[1] - ends[0]) / step))
 
 
-def spread(x, lo: float, hi: float, n: int):
+def spread(x, ends: tuple[float, float], n: int):
     """The four B-splines over each point x, of n cells between lo and hi: first index, and weights of sum 1.
 
     Their indices run from 0 to n + 2, and their centres from lo - h to hi + h; points outside get weight 0.
     """
+    lo, hi = ends
     t = (x - lo) / (hi - lo) * n
     inside = (t >= 0) & (t <= n)
     i = jnp.clip(jnp.floor(jnp.where(inside, t, 0.0)), 0, n - 1)
@@ -77,7 +78,7 @@ class GridMagnitudes(AbstractMagnitudes):
     def log_shape(self, M) -> Scalar:
         """ln of the sum; constant beyond the support, and never below 1e-30 of the largest weight."""
         lo, hi = self.support
-        i, b = spread(jnp.clip(M, lo, hi), lo, hi, len(self.weights) - 3)
+        i, b = spread(jnp.clip(M, lo, hi), self.support, len(self.weights) - 3)
         # A sum written out fuses with its neighbours.
         total: Any = sum(b[k] * self.weights[i + k] for k in range(4))
         return jnp.log(jnp.maximum(total, _FLOOR * jnp.max(self.weights)))
@@ -132,13 +133,13 @@ class ColourMagnitude(eqx.Module):
         n, m = self.cells
         area = (self.M_range[1] - self.M_range[0]) / n * (self.colour_range[1] - self.colour_range[0]) / m
         of_M, of_colour = self._shares()
-        return area * of_M @ self.weights @ of_colour
+        return area * (jnp.asarray(of_M) @ self.weights @ jnp.asarray(of_colour))
 
     def density(self, M, colour) -> Scalar:
         """p(M, colour) per mag^2, integral 1 over the grid; 0 outside. Twice continuously differentiable."""
         n, m = self.cells
-        i, b = spread(M, *self.M_range, n)
-        j, c = spread(colour, *self.colour_range, m)
+        i, b = spread(M, self.M_range, n)
+        j, c = spread(colour, self.colour_range, m)
         total: Any = sum(b[k] * c[q] * self.weights[i + k, j + q] for k in range(4) for q in range(4))
         return total / self.total()
 
@@ -149,12 +150,13 @@ class ColourMagnitude(eqx.Module):
 
     def magnitudes(self) -> GridMagnitudes:
         """p(M), all colours of the grid together."""
-        return GridMagnitudes(self.weights @ self._shares()[1], self.M_range)
+        return GridMagnitudes(weights=self.weights @ self._shares()[1], support=self.M_range)
 
     def draw(self, key, n: int) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """n pairs (M, colour) within the grid, exactly from the density.
 
-        A B-spline is the density of the sum of four uniform numbers; a star beyond the grid's edge is drawn anew.
+        A B-spline is the density of the sum of four uniform numbers; a star beyond the grid's edge is drawn
+        anew.
         """
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
         flat = np.cumsum(np.asarray(self.weights).ravel())
@@ -183,24 +185,24 @@ class ColourMagnitude(eqx.Module):
         colour_name="B-V",
     ) -> "ColourMagnitude":
         """The density of weighted points (shape (k,)), each spread by the kernel; traceable in all three."""
-        n, m = cells(*M_range, step), cells(*colour_range, colour_step)
-        i, b = spread(M, *_padded(*M_range, n), n + 2 * _PAD)
-        j, c = spread(colour, *_padded(*colour_range, m), m + 2 * _PAD)
+        n, m = cells(M_range, step), cells(colour_range, colour_step)
+        i, b = spread(M, _padded(M_range, n), n + 2 * _PAD)
+        j, c = spread(colour, _padded(colour_range, m), m + 2 * _PAD)
         columns = m + 2 * _PAD + 3
         table = jnp.zeros((n + 2 * _PAD + 3) * columns, jnp.result_type(weights))
         for k in range(4):
             for q in range(4):
                 table = table.at[(i + k) * columns + j + q].add(weights * b[k] * c[q])
         kept = table.reshape(-1, columns)[_PAD : _PAD + n + 3, _PAD : _PAD + m + 3]
-        number = edge_shares(n) @ kept @ edge_shares(m)
+        number = jnp.asarray(edge_shares(n)) @ kept @ jnp.asarray(edge_shares(m))
         return cls(kept, number, M_range, colour_range, band, colour_name)
 
     @classmethod
     def from_file(cls, path, band: str = "V", colour: str = "B-V") -> "ColourMagnitude":
-        """A user's table: CSV with columns M, colour and density (or counts), a value for every point of a grid.
+        """A user's table: CSV with columns M, colour and density (or counts) at every point of a grid.
 
-        M and colour, at the centres of the cells, are equidistant with at least four values each. The kernel's
-        width is that of the table's own grid. ValueError for anything else.
+        M and colour, at the centres of the cells, are equidistant with at least four values each. The
+        kernel's width is that of the table's own grid. ValueError for anything else.
         """
         rows = data.read_csv(path)
         missing = [name for name in ("M", "colour", "density") if name not in rows]
@@ -212,32 +214,42 @@ class ColourMagnitude(eqx.Module):
                 raise ValueError(f"{path}: {name} needs four or more equidistant values")
         if len(rows["M"]) != len(M) * len(c):
             raise ValueError(
-                f"{path}: {len(rows['M'])} rows for {len(M)} x {len(c)} points; give one for each, 0 where empty"
+                f"{path}: {len(rows['M'])} rows for {len(M)} x {len(c)} points; give one for each"
             )
         density = rows["density"]
         if not (np.all(np.isfinite(density)) and np.all(density >= 0) and density.sum() > 0):
             raise ValueError(f"{path}: density must be finite and not negative, and somewhere positive")
-        ranges = [(float(1.5 * x[0] - 0.5 * x[1]), float(1.5 * x[-1] - 0.5 * x[-2])) for x in (M, c)]
-        points = (jnp.asarray(rows[name]) for name in ("M", "colour"))
-        steps = (M[1] - M[0], c[1] - c[0])
-        weights = jnp.asarray(density / density.sum())
-        return cls.from_points(*points, weights, *ranges, *steps, band, colour)
+        M_range, colour_range = (
+            (float(1.5 * x[0] - 0.5 * x[1]), float(1.5 * x[-1] - 0.5 * x[-2])) for x in (M, c)
+        )
+        return cls.from_points(
+            jnp.asarray(rows["M"]),
+            jnp.asarray(rows["colour"]),
+            jnp.asarray(density / density.sum()),
+            M_range,
+            colour_range,
+            float(M[1] - M[0]),
+            float(c[1] - c[0]),
+            band,
+            colour,
+        )
 
 
 _PAD = 4
 
 
-def _padded(lo: float, hi: float, n: int) -> tuple[float, float]:
+def _padded(ends: tuple[float, float], n: int) -> tuple[float, float]:
     """A range with cells added at both ends, so that stars beyond the ends spread into it."""
+    lo, hi = ends
     pad = _PAD * (hi - lo) / n
     return lo - pad, hi + pad
 
 
 def from_points(M, weights, support: tuple[float, float], step: float) -> GridMagnitudes:
     """The distribution of weighted magnitudes (shape (k,)), each spread by the kernel; traceable in both."""
-    n = cells(*support, step)
-    i, b = spread(M, *_padded(*support, n), n + 2 * _PAD)
+    n = cells(support, step)
+    i, b = spread(M, _padded(support, n), n + 2 * _PAD)
     table = jnp.zeros(n + 2 * _PAD + 3, jnp.result_type(weights))
     for k in range(4):
         table = table.at[i + k].add(weights * b[k])
-    return GridMagnitudes(table[_PAD : _PAD + n + 3], support)
+    return GridMagnitudes(weights=table[_PAD : _PAD + n + 3], support=support)

@@ -1,8 +1,8 @@
 """Isochrones: the magnitudes of stars of one age and composition, along their evolution.
 
-A table holds every isochrone of a grid in log age and [M/H] at the same equivalent evolutionary points. Between the
-nodes of the grid, stars at the same point are averaged: the turn-off and the giant branch move with age and do not
-blur. The place along an isochrone is its phase:
+A table holds every isochrone of a grid in log age and [M/H] at the same equivalent evolutionary points.
+Between the nodes of the grid, stars at the same point are averaged: the turn-off and the giant branch move
+with age and do not blur. The place along an isochrone is its phase:
 
     0 to 1   main sequence, from 0.1 Msun to the exhaustion of hydrogen in the centre
     1 to 2   subgiants, up to the base of the giant branch
@@ -77,7 +77,7 @@ def read_grid(name: str) -> Grid:
     cells = [int(n) for n in rows["cells"]]
     knots = [np.linspace(k, k + 1, n + 1) for k, n in enumerate(cells)]
     phase = np.concatenate([knots[0], *(x[0 if k == FLASH else 1 :] for k, x in enumerate(knots[1:], 1))])
-    u = knots[0]
+    u = knots[0] * (2.0 - knots[0])
     foot = np.stack([np.log10(float(rows["lowest"])) * (1.0 - u), u**3], axis=1)
     low, step = rows["photometry_scale"].T[..., None, None, None]
     tables = dict(zip(rows["tables"].tolist(), low + step * rows["photometry"], strict=True))
@@ -183,7 +183,7 @@ class Isochrone(eqx.Module):
     phases: tuple[float, ...] = eqx.field(static=True)
 
     def magnitude(self, band: str, phase) -> Scalar:
-        """Absolute magnitude at a phase from 0 to 5: once continuously differentiable but for the flash at 3."""
+        """Absolute magnitude at a phase from 0 to 5: C1 but for the flash at 3."""
         check_bands([band])
         return _along(self.phases, self.magnitudes[BANDS.index(band)], phase, monotone=False)
 
@@ -197,7 +197,7 @@ class Isochrone(eqx.Module):
         return _along(self.phases, self.m, phase, monotone=True)
 
     def phase_of(self, m) -> Scalar:
-        """Phase of a star of initial mass m, to the accuracy of straight lines between points; NaN if dead."""
+        """Phase of a star of initial mass m, by straight lines between points; NaN if dead."""
         phases = jnp.asarray(self.phases)
         alive = (m >= self.m[0]) & (m <= self.m[-1])
         return jnp.where(alive, jnp.interp(m, self.m, phases), jnp.nan)
@@ -235,9 +235,9 @@ def _monotone_slopes(knots, y):
 class Isochrones(eqx.Module):
     """A grid of isochrones.
 
-    The bundled "parsec" is the PARSEC grid (Bressan et al. 2012) with bolometric corrections of MARCS models (B, V,
-    at each metallicity) and of BaSTI (G, BP, RP, near-solar composition at all of them); sources in the data's
-    PROVENANCE.md. Ages 0.1 to 12.6 Gyr, [M/H] -2.18 to 0.60, masses from 0.1 Msun.
+    The bundled "parsec" is the PARSEC grid (Bressan et al. 2012) with bolometric corrections of MARCS
+    models (B, V, at each metallicity) and of BaSTI (G, BP, RP, near-solar composition at all of them);
+    sources in the data's PROVENANCE.md. Ages 0.1 to 12.6 Gyr, [M/H] -2.18 to 0.60, masses from 0.1 Msun.
 
     Attributes
     ----------
@@ -246,14 +246,21 @@ class Isochrones(eqx.Module):
 
     Notes
     -----
-    Accuracy, from leaving one age or one metallicity out of the grid (benchmarks/isochrones.py): see there.
-    The table reproduces the points of its source to about 0.01 mag.
+    Accuracy (mag; `python benchmarks/isochrones.py measure`). The table has its source's points to 0.0005
+    in the median and 0.012 for 95 % of them. One age left out of the grid (then 0.1 dex wide) is predicted
+    to 0.001 in the median; 95 % of dwarfs from 0.4 Msun lie within 0.010, of turn-off stars within 0.027 in
+    M and 0.011 in colour (both at equal mass), of red giants within 0.005 of the curve. The largest errors,
+    at turn-offs of 1.6 to 5 Gyr where convective cores appear, shrink by two with the grid's step, so that
+    95 % are within 0.025 in the grid as it is. One metallicity left out: 0.024, 0.035 and 0.007; below 0.4
+    Msun 0.074. G, BP and RP keep the empirical relation of G - V to BP - RP to 0.05 for 0.5 < BP - RP <
+    1.5; M dwarfs and the coolest giants do not (0.3). Their BP - RP is that of near-solar metallicity at
+    all others: about 0.03 too red at [M/H] = -1.5.
 
     >>> isochrones = Isochrones()
     >>> old = isochrones.at(age=10.0, mh=0.0)
     >>> turn_off = float(old.mass(1.0)), float(old.magnitude("V", 1.0)), float(old.colour("B-V", 1.0))
     >>> [round(value, 2) for value in turn_off]
-    [0.99, 4.02, 0.64]
+    [0.99, 4.1, 0.63]
     """
 
     name: str = eqx.field(static=True, default="parsec")

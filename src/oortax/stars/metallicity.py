@@ -1,7 +1,7 @@
 """Metallicities: the distribution of [M/H] among stars of one age.
 
-A Gaussian in [M/H] about a mean that is a function of age. A new one is a final subclass with `mean` and a parameter
-`sigma`, and a line in `METALLICITIES`.
+A Gaussian in [M/H] about a mean that is a function of age. A new one is a final subclass with `mean` and a
+parameter `sigma`, and a line in `METALLICITIES`.
 """
 
 from abc import abstractmethod
@@ -38,9 +38,9 @@ class AbstractMetallicity(AbstractParametric):
 class Enrichment(AbstractMetallicity):
     """Mean abundance that grows exponentially in time: mean [M/H] = start + (now - start)(1 - age/onset).
 
-    Dehnen & Binney (1996, sec. 4.4) let the mean Z grow exponentially from 1e-4 to 0.04, but for the Sun's Z of
-    0.0152 that is start = -2.18 and now = 0.42. They have a Gaussian in Z, of a width that they do not state; here
-    it is a Gaussian in log Z.
+    Dehnen & Binney (1996, sec. 4.4) let the mean Z grow exponentially from 1e-4 to 0.04, but for the Sun's
+    Z of 0.0152 that is start = -2.18 and now = 0.42. They have a Gaussian in Z, of a width that they do not
+    state; here it is a Gaussian in log Z.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Stellar populations: when their stars formed, of which masses and metals, and how those that live look now."""
+"""Stellar populations: when stars formed, of which masses and metals, and how the living ones look."""
 
 from functools import partial
 from typing import Any, NamedTuple, final
@@ -46,10 +46,11 @@ class Stars(NamedTuple):
 class Population(AbstractMagnitudes):
     """A stellar population, and the distribution of its stars' absolute magnitudes and colours.
 
-        p(M, colour) ~ int d age psi(age) int d[M/H] N([M/H] | age) int dm xi(m) delta(M - M_iso) delta(c - c_iso),
+        p(M, colour) ~ int d age psi(age) int d[M/H] N([M/H] | age) int dm xi(m) delta(M - M_iso) delta(c -
+        c_iso),
 
-    over the stars that live. As a distribution of magnitudes it serves wherever `Gaussian` or `Tabulated` does;
-    `bind` computes its table once, as a likelihood does for each set of parameters.
+    over the stars that live. As a distribution of magnitudes it serves wherever `Gaussian` or `Tabulated`
+    does; `bind` computes its table once, as a likelihood does for each set of parameters.
 
     Attributes
     ----------
@@ -76,8 +77,8 @@ class Population(AbstractMagnitudes):
         Whether stars that died as white dwarfs are among the stars (see `oortax.stars.remnants`).
     outside : "error" or "nearest", static
         What to do about ages and mean metallicities beyond the isochrones: refuse them, or use the nearest
-        isochrone. The wings of a metallicity distribution are always given to the nearest isochrone, and so are stars
-        younger than the youngest.
+        isochrone. The wings of a metallicity distribution are always given to the nearest isochrone, and so
+        are stars younger than the youngest.
     n_ages, n_metallicities : int, static
         Nodes of the quadrature.
     step, colour_step : float, mag, static
@@ -85,9 +86,10 @@ class Population(AbstractMagnitudes):
 
     Notes
     -----
-    Masses below 0.1 Msun, more massive stars than those of early asymptotic giants (thermal pulses and later), and
-    remnants other than white dwarfs are not among the stars. Accuracy of the default quadrature: 0.3 % of the
-    largest F (rms 0.3 % of F), against four times as many nodes. 50 ms a table on one core.
+    Masses below 0.1 Msun, more massive stars than those of early asymptotic giants (thermal pulses and
+    later), and remnants other than white dwarfs are not among the stars. Accuracy of the default
+    quadrature: 0.5 % of the largest F (rms 0.3 % of F), against four times as many nodes. 50 ms a table on
+    one core.
 
     >>> disc = Population(support=(-2.0, 10.0))
     >>> F = disc.bind()  # a distribution of M, of which 1 mag is more common than 0
@@ -99,9 +101,6 @@ class Population(AbstractMagnitudes):
     history: AbstractStarFormation
     metallicity: AbstractMetallicity
     isochrones: Isochrones
-    binary_fraction: Float[Array, ""] | None = param(
-        constraints.unit_interval, "", "share of unresolved binaries", optional=True
-    )
     band: str = eqx.field(static=True)
     colour: str = eqx.field(static=True)
     support: tuple[float, float] = eqx.field(static=True)
@@ -114,6 +113,9 @@ class Population(AbstractMagnitudes):
     n_metallicities: int = eqx.field(static=True)
     step: float = eqx.field(static=True)
     colour_step: float = eqx.field(static=True)
+    binary_fraction: Float[Array, ""] | None = param(
+        constraints.unit_interval, "", "share of unresolved binaries", optional=True
+    )
 
     def __init__(
         self,
@@ -136,13 +138,14 @@ class Population(AbstractMagnitudes):
         colour_step: float = 0.025,
     ):
         self.imf = Kroupa() if imf is None else imf
-        self.history = Constant(onset=10.0) if history is None else history
+        self.history = Constant(onset=jnp.asarray(10.0)) if history is None else history
         self.metallicity = FixedMetallicity() if metallicity is None else metallicity
         self.isochrones = Isochrones(isochrones) if isinstance(isochrones, str) else isochrones
         self.binary_fraction = binary_fraction
         self.band = check_bands([band])[0]
         self.colour = "-".join(split_colour(colour))
-        M, colours = (_whole(values) for values in self._seen(np.moveaxis(self._magnitudes(), 2, 0)))
+        seen = self._seen(np.moveaxis(self._magnitudes(), 2, 0))
+        M, colours = _whole(seen[0], 3 * step), _whole(seen[1], 3 * colour_step)
         self.support = M if support is None else _check_support("Population", support)
         self.colour_range = colours if colour_range is None else _check_support("Population", colour_range)
         self.colour_window = None if colour_window is None else _window(colour_window)
@@ -209,7 +212,7 @@ class Population(AbstractMagnitudes):
 
     @eqx.filter_jit
     def table(self) -> ColourMagnitude:
-        """p(M, colour) of the living stars; its `number` is that of stars in the table per unit mass formed."""
+        """p(M, colour) of the living stars; its `number` is that of stars in it per unit mass formed."""
         M, colour, weight = self.points()
         return ColourMagnitude.from_points(
             M,
@@ -266,13 +269,14 @@ class Population(AbstractMagnitudes):
         have = 0
         while have < n:
             key, now = jax.random.split(key)
-            found.append(_living(self, now, max(256, int(1.3 * (n - have)))))
+            # A power of two: few sizes, so that little is compiled anew.
+            found.append(_living(self, now, 1 << max(10, int(1.3 * (n - have) - 1).bit_length())))
             have += len(found[-1].mass)
         return Stars(*(jnp.concatenate(parts)[:n] for parts in zip(*found, strict=True)))
 
 
 def _pairs(m, y, m_1, y_1, n_ratios: int = 5):
-    """Magnitudes of binaries: primaries (masses (k,), magnitudes (b, k)) with companions of n mass ratios each."""
+    """Magnitudes (b, k) of primaries with companions, for each of n mass ratios."""
     log_m = jnp.log(m)
     pairs = []
     for q in (np.arange(n_ratios) + 0.5) / n_ratios:
@@ -326,9 +330,9 @@ def _quantiles(imf: AbstractIMF, u):
     return imf.quantile(u)
 
 
-def _whole(values) -> tuple[float, float]:
-    """The range of an array in steps of 0.5 mag."""
-    lo, hi = float(np.min(values)), float(np.max(values))
+def _whole(values, margin: float) -> tuple[float, float]:
+    """The range of an array with a margin, in steps of 0.5 mag."""
+    lo, hi = float(np.min(values)) - margin, float(np.max(values)) + margin
     return float(np.floor(2 * lo) / 2), float(np.ceil(2 * hi) / 2)
 
 

