@@ -8,7 +8,7 @@ import pytest
 
 from oortax import data, io, params
 from oortax.io.tables import read_table
-from oortax.stars import Tabulated
+from oortax.stars import GridMagnitudes, Population, Tabulated
 
 CONFIG = """
 [data]
@@ -201,4 +201,60 @@ def test_a_cut_on_a_column_that_is_not_there(document, folder):
         pq.read_table(folder / "stars.parquet").drop_columns(["b_v"]), folder / "no_colour.parquet"
     )
     with pytest.raises(ValueError, match=r"gives no colour: map columns\.colour"):
+        build(document, folder)
+
+
+POPULATION = """
+kind = "population"
+support = [0.0, 1.8]
+colour_window = [0.9, 1.25]
+imf = {kind = "salpeter"}
+history = {kind = "exponential_decay", onset = 10.0, decay = 8.0}
+metallicity = {kind = "fixed_metallicity", mh = -0.1, sigma = 0.15}
+n_ages = 12
+n_metallicities = 4
+"""
+
+
+def test_a_population_is_tabulated_once_if_it_is_fixed(document, folder):
+    document["components"]["thin"]["stars"] = tomllib.loads(POPULATION)
+    problem = build(document, folder)
+    found = params.get(problem.model, "components.thin.stars")
+    assert isinstance(found, GridMagnitudes) and found.support == (0.0, 1.8)
+    again = io.parse_config(tomllib.loads(problem.config.resolved_toml()), folder)
+    assert again.components["thin"].stars == problem.config.components["thin"].stars
+
+
+def test_a_population_with_free_parameters_is_part_of_the_model(document, folder, tmp_path):
+    table = tomllib.loads(POPULATION)
+    table["history"]["decay"] = {"prior": "LogNormal(log(8), 0.3)", "start": 7.0}
+    document["components"]["thin"]["stars"] = table
+    problem = build(document, folder)
+    path = "components.thin.stars.history.decay"
+    assert path in problem.priors and float(params.get(problem.model, path)) == 7.0
+    found = params.get(problem.model, "components.thin.stars")
+    assert isinstance(found, Population)
+    bound = problem.model.galaxy.bound()
+    assert isinstance(bound.components["thin"].stars, GridMagnitudes) and bound.bound() is bound
+    assert bound.components["thick"].stars is problem.model.galaxy.components["thick"].stars
+    # It is saved by its parameters, and says the same when it is read back.
+    again = io.load(io.save(tmp_path / "population.json", found))
+    assert float(again.bind().log_F(0.8)) == float(bound.components["thin"].stars.log_F(0.8))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "kroupa"}, 'components.thin.stars: kind = "kroupa" is a part of'),
+        ({"imf": {"kind": "kruopa"}}, "did you mean 'kroupa'"),
+        ({"history": {"kind": "burst", "age": 14.0}}, "components.thin.stars: age.*outside the isochrones"),
+        ({"history": {"kind": "constant_rate", "onset": -1.0}}, "onset must be positive"),
+        ({"metallicity": {"kind": "salpeter"}}, "expected Metallicity"),
+        ({"band": "U"}, "unknown band 'U'"),
+    ],
+)
+def test_a_population_s_slips_are_named(document, folder, change, message):
+    table = {"kind": "kroupa"} if change == {"kind": "kroupa"} else tomllib.loads(POPULATION) | change
+    document["components"]["thin"]["stars"] = table
+    with pytest.raises(ValueError, match=message):
         build(document, folder)

@@ -40,6 +40,7 @@ def test_every_kind_is_tested():
 
 @pytest.mark.parametrize("F", ALL)
 def test_normalised_on_the_support(F):
+    F = F.bind()
     assert integral(lambda M: jnp.exp(F.log_F(M)), *F.support) == pytest.approx(1.0, abs=1e-10)
     assert F.log_F(F.support[0] - 1e-6) == -np.inf
     assert F.log_F(F.support[1] + 1e-6) == -np.inf
@@ -49,6 +50,7 @@ def test_normalised_on_the_support(F):
 @pytest.mark.parametrize("F", ALL)
 def test_blurred_is_the_convolution(F, sigma):
     """Against a dense integral, inside and across the edges of the support (largest F is about 1)."""
+    F = F.bind()
     lo, hi = F.support
     for m in (lo - sigma, lo + 0.5 * sigma, 0.35, 0.8, 1.3, hi - sigma, hi + 0.3 * sigma):
         a, b = max(lo, m - 9 * sigma), min(hi, m + 9 * sigma)
@@ -57,6 +59,9 @@ def test_blurred_is_the_convolution(F, sigma):
             return jnp.exp(F.log_F(M) - 0.5 * ((m - M) / sigma) ** 2) / (np.sqrt(2 * np.pi) * sigma)
 
         tolerance = 1e-9 if isinstance(F, stars.Gaussian) else 0.3 * sigma**3 + 1e-9
+        if isinstance(F, stars.GridMagnitudes):
+            # Third derivatives step at its knots, 0.1 mag apart: see its docstring.
+            tolerance = 2e-4 if sigma < 0.02 else 1e-3
         assert float(F.blurred(m, sigma)) == pytest.approx(integral(integrand, a, b), abs=tolerance)
 
 
@@ -69,7 +74,9 @@ def test_gradients_match_finite_differences(F):
             G = params.replace(F, {path: value})
             return jnp.exp(G.log_F(0.7)) + G.blurred(0.9, 0.02)
 
-        check_grads(density, (value,), order=1, modes=["rev"], rtol=1e-6, atol=1e-8)
+        # A population's points cross knots of splines: differences are less good.
+        rtol = 1e-5 if isinstance(F, stars.Population) else 1e-6
+        check_grads(density, (value,), order=1, modes=["rev"], rtol=rtol, atol=1e-8)
     outside = jax.grad(lambda M: jnp.exp(F.log_F(M)))(F.support[1] + 1.0)
     assert float(outside) == 0.0
 
