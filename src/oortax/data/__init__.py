@@ -2,7 +2,7 @@
 
 >>> from oortax import data
 >>> data.names()
-('bovy_rix_2013_table3.csv', 'co_clemens_1985_q1.csv', 'eilers_2019.csv', ...)
+('bovy_rix_2013_table3.csv', 'co_clemens_1985_q1.csv', 'dwarf_sequence.csv', ...)
 >>> curve = data.table("eilers_2019")
 >>> len(curve["r_kpc"]), float(curve["v_c"][0])
 (38, 226.83)

@@ -256,7 +256,7 @@ def _parse_data(table: Mapping[str, Any], folder: Path) -> Data:
 
 def _parse_survey(table: Mapping[str, Any]) -> SurveyConfig:
     from oortax import survey
-    from oortax.survey.extinction import EXTINCTIONS
+    from oortax.survey import EXTINCTIONS
 
     check_keys(table, ("selection", "errors", "extinction"), "survey")
     cuts = table.get("selection", [])

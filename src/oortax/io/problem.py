@@ -247,7 +247,7 @@ def _build_model(config: Config, selection: list[Any], errors: Any, magnitudes: 
     from oortax import model, survey
     from oortax.df import DFS
     from oortax.potential import POTENTIALS, Sum
-    from oortax.survey.extinction import EXTINCTIONS
+    from oortax.survey import EXTINCTIONS
 
     _check_weights(config)
     extinction = config.survey.extinction

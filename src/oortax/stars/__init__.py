@@ -21,6 +21,13 @@ from oortax.stars.metallicity import (
     FixedMetallicity,
 )
 from oortax.stars.population import Population, Stars
+from oortax.stars.sequence import (
+    ColourMagnitudeRelation,
+    bhb_magnitude,
+    blue_horizontal_branch,
+    dwarf_sequence,
+    rr_lyrae,
+)
 from oortax.stars.star_formation import HISTORIES, AbstractStarFormation, Burst, Constant, ExponentialDecay
 
 MAGNITUDES: dict[str, type[AbstractMagnitudes]] = {
@@ -50,6 +57,7 @@ __all__ = [
     "Burst",
     "Chabrier",
     "ColourMagnitude",
+    "ColourMagnitudeRelation",
     "Constant",
     "DehnenBinneyIMF",
     "Enrichment",
@@ -64,4 +72,8 @@ __all__ = [
     "Salpeter",
     "Stars",
     "Tabulated",
+    "bhb_magnitude",
+    "blue_horizontal_branch",
+    "dwarf_sequence",
+    "rr_lyrae",
 ]

@@ -1,7 +1,8 @@
 """The survey: observables and the Sun's frame, selection, dust and measurement errors."""
 
+from oortax.survey.dust import BAND_COEFFICIENTS, EXTINCTIONS, DustDisc, DustMap, band_coefficient, dust_map
 from oortax.survey.errors import Errors
-from oortax.survey.extinction import EXTINCTIONS, AbstractExtinction, DustLayer
+from oortax.survey.extinction import AbstractExtinction, DustLayer
 from oortax.survey.frames import (
     Galactocentric,
     Observables,
@@ -29,6 +30,7 @@ from oortax.survey.sun import Sun
 from oortax.survey.survey import Acceptance, Survey
 
 __all__ = [
+    "BAND_COEFFICIENTS",
     "EXTINCTIONS",
     "SELECTIONS",
     "AbsLatitude",
@@ -38,7 +40,9 @@ __all__ = [
     "Acceptance",
     "Colour",
     "Completeness",
+    "DustDisc",
     "DustLayer",
+    "DustMap",
     "Errors",
     "Galactocentric",
     "Latitude",
@@ -48,6 +52,8 @@ __all__ = [
     "ParallaxSNR",
     "Sun",
     "Survey",
+    "band_coefficient",
+    "dust_map",
     "from_galactocentric",
     "galactic_to_icrs",
     "icrs_to_galactic",

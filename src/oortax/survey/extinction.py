@@ -66,7 +66,3 @@ def _relative_decay(t):
     safe = jnp.where(small, 1.0, t)
     series = 1.0 - t / 2.0 + t**2 / 6.0 - t**3 / 24.0 + t**4 / 120.0
     return jnp.where(small, series, -jnp.expm1(-safe) / safe)
-
-
-EXTINCTIONS: dict[str, type[AbstractExtinction]] = {"dust_layer": DustLayer}
-"""Extinction models by the `kind` used in configuration files."""
