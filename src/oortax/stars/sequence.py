@@ -42,12 +42,12 @@ class ColourMagnitudeRelation(AbstractParametric):
     """
 
     stars: AbstractMagnitudes
-    scatter: Float[Array, ""] = param(constraints.positive, "mag", "scatter of the colour")
-    offset: Float[Array, ""] = param(constraints.real, "mag", "shift of the mean colour")
     M: tuple[float, ...] = eqx.field(static=True)
     mean: tuple[float, ...] = eqx.field(static=True)
     band: str = eqx.field(static=True)
     colour: str = eqx.field(static=True)
+    scatter: Float[Array, ""] = param(constraints.positive, "mag", "scatter of the colour")
+    offset: Float[Array, ""] = param(constraints.real, "mag", "shift of the mean colour")
 
     def __init__(
         self, stars, M, mean, scatter: Any = 0.05, offset: Any = 0.0, band: str = "V", colour: str = "B-V"
@@ -98,10 +98,10 @@ class ColourMagnitudeRelation(AbstractParametric):
         F, mean = self.stars.bind(), jax.vmap(self.mean_colour)(jnp.asarray(M))
         log_F = jax.vmap(F.log_F)(jnp.asarray(M))
         weights = jnp.exp(log_F[:, None] - 0.5 * ((c - mean[:, None]) / self.scatter) ** 2)
-        points = (jnp.asarray(x.ravel()) for x in np.meshgrid(M, c, indexing="ij"))
-        total = jnp.sum(weights)
+        at_M, at_c = (jnp.asarray(x.ravel()) for x in np.meshgrid(M, c, indexing="ij"))
+        share = weights.ravel() / jnp.sum(weights)
         return ColourMagnitude.from_points(
-            *points, weights.ravel() / total, (lo, hi), colours, step, colour_step, self.band, self.colour
+            at_M, at_c, share, (lo, hi), colours, step, colour_step, self.band, self.colour
         )
 
 

@@ -67,10 +67,10 @@ class DustDisc(AbstractExtinction):
     (0.0569, 1.534)
     """
 
+    band: str = eqx.field(static=True)
     k: Float[Array, ""] = param(constraints.nonnegative, "mag/kpc", "A_V per length in the plane at R0")
     h: Float[Array, ""] = param(constraints.positive, "kpc", "scale height of the dust")
     R_d: Float[Array, ""] = param(constraints.positive, "kpc", "scale length of the dust")
-    band: str = eqx.field(static=True)
 
     def __init__(self, k: Any, h: Any, R_d: Any = 3.5, band: str = "V"):
         self.k, self.h, self.R_d = k, h, R_d
@@ -139,11 +139,11 @@ class DustMap(AbstractExtinction):
     """
 
     A_V: Float[Array, "n_l n_b n_s"]
-    scale: Float[Array, ""] = param(constraints.nonnegative, "", "factor of the map")
     l: tuple[float, ...] = eqx.field(static=True)
     b: tuple[float, ...] = eqx.field(static=True)
     s: tuple[float, ...] = eqx.field(static=True)
     band: str = eqx.field(static=True)
+    scale: Float[Array, ""] = param(constraints.nonnegative, "", "factor of the map")
 
     def __init__(self, A_V, l, b, s, scale: Any = 1.0, band: str = "V"):
         values: Any = as_array(np.asarray(A_V, dtype=float))
