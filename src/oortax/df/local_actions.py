@@ -1,4 +1,4 @@
-"""Stars with positions and velocities in regions of space: their actions, and those of all that could be there.
+"""Stars in regions of space: their actions, and those of all that could be there.
 
 In a given potential both are computed once; f enters afterwards, whatever it is.
 """
@@ -144,7 +144,7 @@ def _nodes(potential, region: Region, w, n: int, rng):
     for part, share in enumerate(_SHARES):
         # Whole powers of two: these points are even.
         m = max(0, round(np.log2(max(share * n, 1.0))))
-        u = np.clip(qmc.Sobol(6, seed=rng).random_base2(m), 1e-12, 1.0 - 1e-12)
+        u = np.clip(qmc.Sobol(6, seed=rng).random_base2(m), 1e-12, 1.0 - 1e-12)  # type: ignore[call-arg]
         R = np.sqrt(region.R[0] ** 2 + u[:, 0] * (region.R[1] ** 2 - region.R[0] ** 2))
         z = region.z[0] + u[:, 1] * (region.z[1] - region.z[0])
         phi = region.phi[0] + u[:, 2] * (region.phi[1] - region.phi[0])

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpyro import distributions as dist
 from numpyro.distributions import constraints
-from numpyro.distributions.util import is_prng_key
 
 
 def differences(n: int, order: int) -> np.ndarray:
@@ -29,7 +28,7 @@ def differences(n: int, order: int) -> np.ndarray:
 
 
 class SmoothnessPrior(dist.Distribution):
-    r"""Gaussian prior on a tensor of spline coefficients c (P-splines: Eilers & Marx 1996, Stat. Sci. 11, 89).
+    r"""Gaussian prior on a tensor of spline coefficients (P-splines: Eilers & Marx 1996, Stat. Sci. 11, 89).
 
         ln p = -1/2 sum_a strength_a |D_a c|^2 - 1/2 |c - centre|^2/width^2 + constant,
 
@@ -54,8 +53,11 @@ class SmoothnessPrior(dist.Distribution):
     True
     """
 
-    arg_constraints = {"strengths": constraints.independent(constraints.positive, 1), "centre": constraints.real,
-                       "width": constraints.positive}  # fmt: skip
+    arg_constraints = {
+        "strengths": constraints.independent(constraints.positive, 1),
+        "centre": constraints.real,
+        "width": constraints.positive,
+    }
     pytree_data_fields = ("strengths", "centre", "width")
     pytree_aux_fields = ("order",)
 
@@ -64,7 +66,7 @@ class SmoothnessPrior(dist.Distribution):
         shape: tuple[int, ...],
         strengths: Float[Array, " axes"] | Any,
         *,
-        order: int = 3,
+        order: int = 2,
         centre: Any = 0.0,
         width: Any = 30.0,
         validate_args: bool | None = None,
@@ -75,14 +77,16 @@ class SmoothnessPrior(dist.Distribution):
             differences(n, order)
         super().__init__(batch_shape=(), event_shape=tuple(shape), validate_args=validate_args)
 
-    @constraints.dependent_property(is_discrete=False)
+    @property
     def support(self):
         """All real tensors of the shape."""
         return constraints.independent(constraints.real, len(self.event_shape))
 
     def roughness(self, c: Float[Array, "..."]) -> Float[Array, " axes"]:
         """|D_a c|^2 along each axis."""
-        return jnp.stack([jnp.sum(jnp.diff(c, self.order, axis) ** 2) for axis in range(len(self.event_shape))])
+        return jnp.stack(
+            [jnp.sum(jnp.diff(c, self.order, axis) ** 2) for axis in range(len(self.event_shape))]
+        )
 
     def eigenvalues(self) -> Float[Array, "..."]:
         """Of the precision, in the shape of c: in the eigenvectors of each axis it is diagonal."""
@@ -90,7 +94,7 @@ class SmoothnessPrior(dist.Distribution):
         for axis, n in enumerate(self.event_shape):
             along = [1] * len(self.event_shape)
             along[axis] = n
-            total = total + self.strengths[axis] * jnp.asarray(_eigen(n, self.order)[0]).reshape(along)
+            total = total + self.strengths[axis] * jnp.asarray(eigen(n, self.order)[0]).reshape(along)
         return total
 
     def precision(self) -> np.ndarray:
@@ -108,12 +112,11 @@ class SmoothnessPrior(dist.Distribution):
         log_det = jnp.sum(jnp.log(self.eigenvalues()))
         return 0.5 * (log_det - square - prod(self.event_shape) * jnp.log(2.0 * jnp.pi))
 
-    def sample(self, key, sample_shape=()):
+    def sample(self, key: Any, sample_shape=()):
         """Draws of coefficients."""
-        assert is_prng_key(key)
         drawn = jax.random.normal(key, (*sample_shape, *self.event_shape)) / jnp.sqrt(self.eigenvalues())
         for axis, n in enumerate(self.event_shape):
-            vectors = jnp.asarray(_eigen(n, self.order)[1])
+            vectors = jnp.asarray(eigen(n, self.order)[1])
             at = axis - len(self.event_shape)
             drawn = jnp.moveaxis(jnp.moveaxis(drawn, at, -1) @ vectors.T, -1, at)
         return self.centre + drawn
@@ -128,7 +131,8 @@ def penalty(shape: tuple[int, ...], axis: int, order: int) -> np.ndarray:
     return total
 
 
-def _eigen(n: int, order: int) -> tuple[np.ndarray, np.ndarray]:
+def eigen(n: int, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and eigenvectors (columns) of D^T D."""
     d = differences(n, order)
     values, vectors = np.linalg.eigh(d.T @ d)
     # The null space, exactly.

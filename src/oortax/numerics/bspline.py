@@ -135,8 +135,8 @@ def solid(degree: int, table: Float[Array, "l m n"], where: Float[Array, "3"]) -
         i, at = _cell(size, degree, u * (size - degree))
         start = start + i * stride
         weights.append(jnp.stack(basis(degree, 0, at)))
-    block = table.reshape(-1).at[start + jnp.asarray(offsets(table.shape, degree))].get(
-        mode="promise_in_bounds"
+    block = (
+        table.reshape(-1).at[start + jnp.asarray(offsets(table.shape, degree))].get(mode="promise_in_bounds")
     )
     return jnp.einsum("abc,a,b,c->", block, *weights)
 
