@@ -1,8 +1,8 @@
 """f(J) from local velocities for a given Phi (Dehnen & Binney 1996, section 3), and how a wrong Phi shows.
 
 2e4 stars near the Sun and those of a box of the same size 1 kpc above it, drawn from a warm disc and a halo
-in a Miyamoto-Nagai disc and an NFW halo. In the wrong potential half of the disc's mass is in the halo; v_c at
-the Sun is the same.
+in a Miyamoto-Nagai disc and an NFW halo. In the wrong potential half of the disc's mass is in the halo; v_c
+at the Sun is the same.
 """
 
 from typing import NamedTuple

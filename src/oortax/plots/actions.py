@@ -12,7 +12,7 @@ from oortax.plots.style import DATA, axes_or_new, styled, with_unit
 
 _AXES = {"J_r": 0, "J_z": 1, "J_phi": 2}
 _NAMES = {"J_r": "$J_r$", "J_z": "$J_z$", "J_phi": r"$J_\phi$"}
-_UNIT = "kpc km/s"
+_UNIT = "kpc*km/s"
 
 
 @styled
