@@ -87,7 +87,9 @@ def test_ellipsoids_of_a_radial_halo_point_to_the_centre():
         assert patch.width > 1.1 * patch.height
         R, z = patch.center
         # Spherical but for the node's error: the direction of the centre to a degree or so.
-        assert (patch.angle - np.degrees(np.arctan2(z, R)) + 90.0) % 180.0 - 90.0 == pytest.approx(0.0, abs=2.0)
+        assert (patch.angle - np.degrees(np.arctan2(z, R)) + 90.0) % 180.0 - 90.0 == pytest.approx(
+            0.0, abs=2.0
+        )
 
 
 def test_vertical_profiles():

@@ -214,9 +214,10 @@ class _Design:
         total = np.zeros((self.size, self.size))
         first = np.flatnonzero(np.diff(self.start, prepend=-1))
         for low, high in zip(first, [*first[1:], len(self.start)], strict=True):
-            basis = self.basis[low:high]
+            # Many small products: by the same library as the factors, and so by as many threads.
+            basis = (np.sqrt(weights[low:high, None]) * self.basis[low:high]).T
             at = self.start[low] + self.steps
-            total[np.ix_(at, at)] += basis.T @ (weights[low:high, None] * basis)
+            total[np.ix_(at, at)] += linalg.blas.dgemm(1.0, basis, basis, trans_b=True)
         return total
 
 
@@ -253,13 +254,15 @@ class _Problem:
         if np.max(exponent) > _LARGEST_EXPONENT:
             return -np.inf, exponent
         numbers, off = np.exp(exponent), c - self.centre
-        return float(self.offset + self.sums @ c - np.sum(numbers) - 0.5 * off @ precision @ off), numbers
+        return float(
+            self.offset + self.sums @ c - np.sum(numbers) - 0.5 * off @ _times(precision, off)
+        ), numbers
 
     def newton(self, c, strength) -> tuple[np.ndarray, int]:
         precision = self.precision(strength)
         value, numbers = self.log_p(c, precision)
         for step in range(_NEWTON_STEPS):
-            gradient = self.sums - self.nodes.sums(numbers) - precision @ (c - self.centre)
+            gradient = self.sums - self.nodes.sums(numbers) - _times(precision, c - self.centre)
             self.factor = linalg.cho_factor(self.nodes.products(numbers) + precision, lower=True)
             change = linalg.cho_solve(self.factor, gradient)
             gain, size = float(gradient @ change), 1.0
@@ -285,7 +288,7 @@ class _Problem:
             of_prior = float(np.sum(mu[:, None] / along.reshape(len(mu), -1)))
             part = self.penalties[axis]
             of_posterior = float(np.sum(part * covariance))
-            rough = float(c @ part @ c)
+            rough = float(c @ _times(part, c))
             ratio = max(of_prior - of_posterior, 1e-10) / max(rough, 1e-300)
             new.append(strength[axis] * np.clip(ratio, 1e-2, 1e2))
         return np.clip(new, _LEAST, _MOST)
@@ -295,7 +298,7 @@ class _Problem:
         covariance = linalg.cho_solve(self.factor, np.eye(len(c)))
         covariance = 0.5 * (covariance + covariance.T)
         off = c - self.centre
-        log_likelihood = self.value + 0.5 * float(off @ precision @ off)
+        log_likelihood = self.value + 0.5 * float(off @ _times(precision, off))
         log_det = 2.0 * float(np.sum(np.log(np.diag(self.factor[0]))))
         log_det_prior = float(jnp.sum(jnp.log(prior.eigenvalues())))
         return SplineFit(
@@ -308,6 +311,10 @@ class _Problem:
             newton_steps=steps,
             rounds=rounds,
         )
+
+
+def _times(symmetric: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    return linalg.blas.dgemv(1.0, symmetric.T, vector)
 
 
 def _flat(f: SplineDF) -> np.ndarray:

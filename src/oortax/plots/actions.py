@@ -6,12 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm
 
 from oortax.df import AbstractDF, SplineFit
 from oortax.plots.style import DATA, axes_or_new, styled, with_unit
 
 _AXES = {"J_r": 0, "J_z": 1, "J_phi": 2}
 _NAMES = {"J_r": "$J_r$", "J_z": "$J_z$", "J_phi": r"$J_\phi$"}
+# Contours of the uncertainty of ln f.
+_SIGMAS = (0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0)
 _UNIT = "kpc*km/s"
 
 
@@ -84,18 +87,20 @@ def recovered_actions(
     got, sigma = fit.log_f(jnp.asarray(J))
     want = np.asarray(_log_f(truth, jnp.asarray(J))) + level
     top = np.max(want)
-    levels = -0.5 * np.arange(12, -3, -1)
+    lowest = np.floor(2.0 * max((np.min(want) - top) / np.log(10.0), -6.0))
+    levels = 0.5 * np.arange(min(lowest, -2.0), 2.0)
     for ax, values, title in zip(axes, (want, got), ("truth", "recovered"), strict=False):
         values = (values - top).reshape(n_grid, n_grid) / np.log(10.0)
         _contours(ax, grids, values, levels, title)
-    shades = np.array([0.0, 0.03, 0.1, 0.3, 1.0, 3.0])
-    picture = axes[2].contourf(*grids, sigma.reshape(n_grid, n_grid), shades, cmap="cividis", extend="max")
+    norm = BoundaryNorm(_SIGMAS, 256, extend="both")
+    sigma = np.maximum(sigma, 1e-9).reshape(n_grid, n_grid)
+    picture = axes[2].contourf(*grids, sigma, _SIGMAS, cmap="cividis", norm=norm, extend="both")
     axes[2].figure.colorbar(picture, ax=axes[2], label=r"$\sigma(\ln f)$")
     axes[2].set_title("uncertainty")
     for ax in axes:
         if data is not None:
             points = np.asarray(data)
-            ax.plot(points[:, _AXES[across]], points[:, _AXES[up]], ",", color=DATA, alpha=0.3)
+            ax.plot(points[:, _AXES[across]], points[:, _AXES[up]], ",", color=DATA, alpha=0.15)
         _label(ax, across, up, limits)
     for ax in axes[1:]:
         ax.set_ylabel("")

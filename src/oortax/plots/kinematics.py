@@ -42,7 +42,7 @@ def velocity_ellipsoids(
     size: float = 0.9,
     refine: float = 1.0,
 ) -> Axes:
-    """Ellipses of the dispersions of (v_R, v_z) in the (R, z) plane, and lines to the centre.
+    """Ellipses of the dispersions of (v_R, v_z) in the (R, z) plane, and the direction of the centre.
 
     Parameters
     ----------
@@ -65,12 +65,13 @@ def velocity_ellipsoids(
     longest = np.sqrt(np.max(np.linalg.eigvalsh(tensors[:, ::2, ::2])))
     ratio = np.sqrt(tensors[:, 1, 1] / tensors[:, 0, 0])
     shades = plt.get_cmap("cividis")
-    scale = plt.Normalize(min(0.5, ratio.min()), max(1.0, ratio.max()))
+    scale = plt.Normalize(min(0.9, ratio.min()), max(1.0, ratio.max()))
     for at_R, at_z, tensor, shade in zip(R_grid, z_grid, tensors, shades(scale(ratio)), strict=True):
         squares, vectors = np.linalg.eigh(tensor[::2, ::2])
         width, height = size * np.sqrt(squares[::-1]) / longest
         angle = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
-        ax.plot([0.0, 2.0 * at_R], [0.0, 2.0 * at_z], lw=0.3, color=PRIOR, zorder=0)
+        reach = 0.65 * size / np.hypot(at_R, at_z) * np.array([-1.0, 1.0])
+        ax.plot(at_R * (1.0 + reach), at_z * (1.0 + reach), lw=0.7, color=PRIOR, zorder=0)
         ax.add_patch(Ellipse((at_R, at_z), width, height, angle=angle, fc=shade, ec=DATA, lw=0.6))
     ax.figure.colorbar(plt.cm.ScalarMappable(scale, shades), ax=ax, label=r"$\sigma_\phi/\sigma_R$")
     room = 0.7 * size
