@@ -18,6 +18,7 @@ from oortax.params import replace
 _GAIN, _NEWTON_STEPS = 1e-6, 60
 _CHANGE, _ROUNDS, _LEAST, _MOST = 0.1, 40, 1e-4, 1e6
 _LARGEST_EXPONENT = 300.0
+_GEMM, _GEMV = linalg.get_blas_funcs(("gemm", "gemv"), dtype=np.float64)
 
 
 class LocalMoments(NamedTuple):
@@ -217,7 +218,7 @@ class _Design:
             # Many small products: by the same library as the factors, and so by as many threads.
             basis = (np.sqrt(weights[low:high, None]) * self.basis[low:high]).T
             at = self.start[low] + self.steps
-            total[np.ix_(at, at)] += linalg.blas.dgemm(1.0, basis, basis, trans_b=True)
+            total[np.ix_(at, at)] += _GEMM(1.0, basis, basis, trans_b=True)
         return total
 
 
@@ -314,7 +315,7 @@ class _Problem:
 
 
 def _times(symmetric: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    return linalg.blas.dgemv(1.0, symmetric.T, vector)
+    return _GEMV(1.0, symmetric.T, vector)
 
 
 def _flat(f: SplineDF) -> np.ndarray:

@@ -127,7 +127,7 @@ def solid(degree: int, table: Float[Array, "l m n"], where: Float[Array, "3"]) -
 
     Along an axis of n coefficients lie n - degree equal cells. Differentiable in table and point.
 
-    >>> float(solid(3, jnp.ones((4, 5, 6)), jnp.array([0.2, 0.5, 1.0])))
+    >>> round(float(solid(3, jnp.ones((4, 5, 6)), jnp.array([0.2, 0.5, 1.0]))), 9)
     1.0
     """
     start, weights = jnp.zeros((), jnp.int32), []
