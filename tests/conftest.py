@@ -18,6 +18,8 @@ _QUICK_TO_COMPILE = (
 os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK_TO_COMPILE))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE)
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Threads of two workers' linear algebra (SciPy's) wait for each other on two cores: ten times slower.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax  # noqa: E402  (after the environment is set)
 import pytest  # noqa: E402

@@ -11,7 +11,9 @@ from oortax.df.draw_actions import ActionDraws, draw_actions, sample_actions
 from oortax.df.draw_in_region import Region, RegionDraws, draw_in_region
 from oortax.df.draw_stars import Stars, draw_stars
 from oortax.df.draw_velocities import VelocityDraws, draw_velocities
+from oortax.df.fit_spline import LocalMoments, SplineFit, fit_spline, observed_moments
 from oortax.df.isochrone_sphere import IsochroneSphere
+from oortax.df.local_actions import LocalActions, LocalStars, local_actions
 from oortax.df.mixture import BoundMixture, Mixture
 from oortax.df.moments import Moments, component_moments, log_density, moments, moments_with_error
 from oortax.df.profiles import (
@@ -22,6 +24,8 @@ from oortax.df.profiles import (
     velocity_distribution,
 )
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
+from oortax.df.smoothness import SmoothnessPrior
+from oortax.df.spline_df import SplineDF
 from oortax.df.tapered_exponential import TaperedExponential
 from oortax.df.velocity import VelocityRule
 
@@ -34,6 +38,7 @@ DFS: dict[str, type[AbstractDF]] = {
     "DB96Halo": DB96Halo,
     "CoredHalo": CoredHalo,
     "IsochroneSphere": IsochroneSphere,
+    "SplineDF": SplineDF,
 }
 """Kinds of DF that a configuration file may name; every contract test runs over them."""
 
@@ -53,11 +58,17 @@ __all__ = [
     "DB96Halo",
     "DoublePowerLaw",
     "IsochroneSphere",
+    "LocalActions",
+    "LocalMoments",
+    "LocalStars",
     "Mixture",
     "Moments",
     "QuasiIsothermal",
     "Region",
     "RegionDraws",
+    "SmoothnessPrior",
+    "SplineDF",
+    "SplineFit",
     "Stars",
     "TaperedExponential",
     "VelocityDraws",
@@ -70,9 +81,12 @@ __all__ = [
     "draw_in_region",
     "draw_stars",
     "draw_velocities",
+    "fit_spline",
+    "local_actions",
     "log_density",
     "moments",
     "moments_with_error",
+    "observed_moments",
     "sample_actions",
     "surface_density",
     "tilt",

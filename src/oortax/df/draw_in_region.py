@@ -106,7 +106,7 @@ def draw_in_region(
     """
     if not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"n = {n!r}: a whole number of draws, at least 1, is needed")
-    _check_region(region)
+    check_region(region)
     space = PhaseSpace(ready(f), expand(potential), finder, batch_size)
     log_measure = np.log(0.5 * (region.phi[1] - region.phi[0]))
 
@@ -148,7 +148,8 @@ def draw_in_region(
                        exceedances=drawn.exceedances)  # fmt: skip
 
 
-def _check_region(region: Region) -> None:
+def check_region(region: Region) -> None:
+    """Raise ValueError for a region that is none."""
     if not isinstance(region, Region):
         raise ValueError(f"region is a {type(region).__name__}: Region(R=(7.0, 9.0), z=(-1.0, 1.0)) is one")
     for name in ("R", "z", "phi"):

@@ -120,3 +120,34 @@ def _block(degree: int, orders: tuple[int, int], table, u, v):
     block = lax.dynamic_slice(table, (i, j), (degree + 1, degree + 1))
     down, across = jnp.stack(basis(degree, orders[0], s)), jnp.stack(basis(degree, orders[1], t))
     return down @ block @ across
+
+
+def solid(degree: int, table: Float[Array, "l m n"], where: Float[Array, "3"]) -> Scalar:
+    """A tensor-product spline of three variables in [0, 1] at one point; coefficients (l, m, n).
+
+    Along an axis of n coefficients lie n - degree equal cells. Differentiable in table and point.
+
+    >>> round(float(solid(3, jnp.ones((4, 5, 6)), jnp.array([0.2, 0.5, 1.0]))), 9)
+    1.0
+    """
+    start, weights = jnp.zeros((), jnp.int32), []
+    for size, stride, u in zip(table.shape, _strides(table.shape), where, strict=True):
+        i, at = _cell(size, degree, u * (size - degree))
+        start = start + i * stride
+        weights.append(jnp.stack(basis(degree, 0, at)))
+    block = (
+        table.reshape(-1).at[start + jnp.asarray(offsets(table.shape, degree))].get(mode="promise_in_bounds")
+    )
+    return jnp.einsum("abc,a,b,c->", block, *weights)
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[1] * shape[2], shape[2], 1
+
+
+@functools.cache
+def offsets(shape: tuple[int, int, int], degree: int) -> np.ndarray:
+    """Where in a flat table of three axes the coefficients of a cell are, counted from the first."""
+    along = np.arange(degree + 1)
+    a, b, _ = _strides(shape)
+    return a * along[:, None, None] + b * along[:, None] + along

@@ -7,8 +7,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from oortax.plots.actions import action_plane, recovered_actions
     from oortax.plots.direct import direct_constraint
     from oortax.plots.hero import overview
+    from oortax.plots.kinematics import velocity_ellipsoids, velocity_marginals, vertical_profiles
     from oortax.plots.literature import compare, measurements
     from oortax.plots.mass_models import (
         axis_ratios,
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
     from oortax.plots.tori import generating_function, surface_of_section, torus_accuracy, torus_and_orbit
 
 _HOMES = {
+    "actions": ("action_plane", "recovered_actions"),
     "direct": ("direct_constraint",),
     "hero": ("overview",),
+    "kinematics": ("velocity_ellipsoids", "velocity_marginals", "vertical_profiles"),
     "literature": ("compare", "measurements"),
     "mass_models": (
         "axis_ratios",
@@ -58,6 +62,7 @@ _HOMES = {
 __all__ = [
     "STYLE",
     "Picture",
+    "action_plane",
     "axis_ratios",
     "compare",
     "compare_counts",
@@ -78,15 +83,19 @@ __all__ = [
     "potentials_at",
     "predictive_grid",
     "prior_posterior",
+    "recovered_actions",
     "rotation_curve",
     "style",
     "surface_of_section",
     "torus_accuracy",
     "torus_and_orbit",
     "trace",
+    "velocity_ellipsoids",
+    "velocity_marginals",
     "vertical_force",
     "vertical_force_over_R",
     "vertical_force_over_z",
+    "vertical_profiles",
     "write_report",
 ]
 
