@@ -50,10 +50,10 @@ def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
     # The toy radius of the focal distance.
     soft2 = jnp.where(box, motion.Delta2 * apo2 * jnp.exp(-2.0 * (ends.middle + ends.half)), 0.0)
     low, high = (0.5 * jnp.log(r2 + soft2) for r2 in (peri2, apo2))
-    middle, half = 0.5 * (low + high), 0.5 * (high - low)
+    middle, half_width = 0.5 * (low + high), 0.5 * (high - low)
     t = jnp.asarray(radial_nodes(N_R))
-    above = jnp.exp(2.0 * low) * jnp.expm1(4.0 * half * jnp.sin(0.5 * t) ** 2)
-    below = -jnp.exp(2.0 * high) * jnp.expm1(-4.0 * half * jnp.cos(0.5 * t) ** 2)
+    above = jnp.exp(2.0 * low) * jnp.expm1(4.0 * half_width * jnp.sin(0.5 * t) ** 2)
+    below = -jnp.exp(2.0 * high) * jnp.expm1(-4.0 * half_width * jnp.cos(0.5 * t) ** 2)
     log_r = 0.5 * jnp.log(peri2 + above)
     # The toy angle at these radii: r^2 - peri^2 = 2 B sin^2(theta/2).
     theta = 2.0 * jnp.arctan(jnp.sqrt(above / below))
@@ -64,21 +64,23 @@ def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
 
     speed = jax.vmap(partial(vertical_speed, motion, ends))(0.5 * jnp.asarray(radial_nodes(N_Z)))
     L = J[1] + of_latitude
-    largest = jnp.sqrt(J[1] * (J[1] + 2.0 * of_latitude)) / L
-    # Where sin(theta), the share of the toy's largest sin(lat), is (1 - cos t)/2.
-    half_sin, half_cos = np.sin(0.5 * radial_nodes(N_Z)), np.cos(0.5 * radial_nodes(N_Z))
-    sin, cos = jnp.asarray(half_sin**2), jnp.asarray(half_cos * np.sqrt(1.0 + half_sin**2))
-    theta = jnp.arctan2(sin, cos)
+    largest = jnp.sqrt(J[1] * (J[1] + 2.0 * of_latitude)) / (L + of_latitude)
+    # The toy angle where tan(lat_toy/2) is (1 - cos t)/2 of its largest value:
+    # 1 - sin(theta) = (largest - half)(1 - largest half)/(largest (1 + half^2)).
+    below = np.cos(0.5 * radial_nodes(N_Z)) ** 2
+    half = largest * np.sin(0.5 * radial_nodes(N_Z)) ** 2
+    rest = below * (1.0 - largest * half) / (1.0 + half * half)
+    theta = jnp.arctan2(1.0 - rest, jnp.sqrt(rest * (2.0 - rest)))
     where = where_partial_actions_agree(
         speed, 2, vertical_partial_action(theta, J[1], of_latitude) / J[1], theta
     )
     tangent = jnp.tan(jnp.arctan(ends.tangent) * jnp.sin(where))
-    toy = largest * sin / jnp.hypot(cos, of_latitude / L * sin)
+    toy = 2.0 * half / (1.0 - half * half)
     latitude = (jnp.asarray(cosines(N_Z, 1)) @ jnp.log(tangent / toy))[:_KEPT]
     # T_k(-cos t) = (-1)^k cos(k t).
     powers = jnp.asarray(((-1.0) ** np.arange(_KEPT))[:, None] * to_powers(_KEPT))
     return Transformation(
-        motion.Delta2, box, barrier, soft2, middle, half, largest, radial @ powers, latitude @ powers
+        motion.Delta2, box, barrier, soft2, middle, half_width, largest, radial @ powers, latitude @ powers
     )
 
 
@@ -104,30 +106,15 @@ def cosines(n: int, step: int) -> np.ndarray:
     return matrix
 
 
-@cache
-def cosines_of_speed(n: int, step: int) -> np.ndarray:
-    """Speeds at the nodes -> coefficients of cos(step k t), of a series with their double zeros.
-
-    A speed p dq/dt vanishes as sin^2(t) at turning points, which an interpolating series would miss by its
-    error: small, but not beside what is left of the action there, the cube of the distance.
-    """
-    t = radial_nodes(n) / step
-    shift, sign, zeros = (2, -1.0, np.sin(t) ** 2) if step == 1 else (1, 1.0, np.cos(t) ** 2)
-    times = 0.5 * np.eye(n + shift, n)
-    for k in range(n):
-        for at in (k + shift, abs(k - shift)):
-            times[at, k] += 0.25 * sign
-    return times @ cosines(n, step) / zeros
-
-
 def where_partial_actions_agree(speed, step: int, fraction, start):
     """The t at which the integral of a speed, a series of cos(step k t), is a fraction of its mean.
 
     At a turning point the integral vanishes as the cube of the distance: Newton's method is applied to its
     cube root, from the nearer end (from the plane as it is), within a bracket, for a fixed number of steps.
     """
-    a = jnp.asarray(cosines_of_speed(speed.shape[0], step)) @ speed
-    integral = (a / a[0])[1:] / (step * np.arange(1.0, a.shape[0]))
+    n = speed.shape[0]
+    a = jnp.asarray(cosines(n, step)) @ speed
+    integral = (a / a[0])[1:] / (step * np.arange(1.0, n))
     end = np.pi / step
 
     def solve(fraction, t):
