@@ -50,10 +50,10 @@ def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
     # The toy radius of the focal distance.
     soft2 = jnp.where(box, motion.Delta2 * apo2 * jnp.exp(-2.0 * (ends.middle + ends.half)), 0.0)
     low, high = (0.5 * jnp.log(r2 + soft2) for r2 in (peri2, apo2))
-    middle, half_width = 0.5 * (low + high), 0.5 * (high - low)
+    middle, half = 0.5 * (low + high), 0.5 * (high - low)
     t = jnp.asarray(radial_nodes(N_R))
-    above = jnp.exp(2.0 * low) * jnp.expm1(4.0 * half_width * jnp.sin(0.5 * t) ** 2)
-    below = -jnp.exp(2.0 * high) * jnp.expm1(-4.0 * half_width * jnp.cos(0.5 * t) ** 2)
+    above = jnp.exp(2.0 * low) * jnp.expm1(4.0 * half * jnp.sin(0.5 * t) ** 2)
+    below = -jnp.exp(2.0 * high) * jnp.expm1(-4.0 * half * jnp.cos(0.5 * t) ** 2)
     log_r = 0.5 * jnp.log(peri2 + above)
     # The toy angle at these radii: r^2 - peri^2 = 2 B sin^2(theta/2).
     theta = 2.0 * jnp.arctan(jnp.sqrt(above / below))
@@ -66,21 +66,21 @@ def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
     L = J[1] + of_latitude
     largest = jnp.sqrt(J[1] * (J[1] + 2.0 * of_latitude)) / (L + of_latitude)
     # The toy angle where tan(lat_toy/2) is (1 - cos t)/2 of its largest value:
-    # 1 - sin(theta) = (largest - half)(1 - largest half)/(largest (1 + half^2)).
+    # 1 - sin(theta) = (largest - tan)(1 - largest tan)/(largest (1 + tan^2)), tan = tan(lat_toy/2).
     below = np.cos(0.5 * radial_nodes(N_Z)) ** 2
-    half = largest * np.sin(0.5 * radial_nodes(N_Z)) ** 2
-    rest = below * (1.0 - largest * half) / (1.0 + half * half)
+    tan = largest * np.sin(0.5 * radial_nodes(N_Z)) ** 2
+    rest = below * (1.0 - largest * tan) / (1.0 + tan * tan)
     theta = jnp.arctan2(1.0 - rest, jnp.sqrt(rest * (2.0 - rest)))
     where = where_partial_actions_agree(
         speed, 2, vertical_partial_action(theta, J[1], of_latitude) / J[1], theta
     )
     tangent = jnp.tan(jnp.arctan(ends.tangent) * jnp.sin(where))
-    toy = 2.0 * half / (1.0 - half * half)
+    toy = 2.0 * tan / (1.0 - tan * tan)
     latitude = (jnp.asarray(cosines(N_Z, 1)) @ jnp.log(tangent / toy))[:_KEPT]
     # T_k(-cos t) = (-1)^k cos(k t).
     powers = jnp.asarray(((-1.0) ** np.arange(_KEPT))[:, None] * to_powers(_KEPT))
     return Transformation(
-        motion.Delta2, box, barrier, soft2, middle, half_width, largest, radial @ powers, latitude @ powers
+        motion.Delta2, box, barrier, soft2, middle, half, largest, radial @ powers, latitude @ powers
     )
 
 

@@ -44,8 +44,8 @@ class Meridional(NamedTuple):
 class Transformation(eqx.Module):
     """rho as a function of the toy radius and the latitude as one of the toy latitude; constants of a torus.
 
-    ln(rho/r) is a polynomial in ln(r^2 + soft2), and ln(tan(lat)/tan(lat_toy)) one in |tan(lat_toy/2)|, so that
-    the plane and the pole stay where they are. Each depends on one coordinate, and momenta are divided by the
+    ln(rho/r) is a polynomial in ln(r^2 + soft2), and ln(tan(lat)/tan(lat_toy)) one in |tan(lat_toy/2)|: the
+    plane and the pole stay where they are. Each depends on one coordinate, and momenta are divided by the
     derivative: the map is canonical whatever the coefficients. Both variables are scaled to run from -1 to 1
     on the torus that they were made for; polynomials go on beyond.
 
