@@ -97,7 +97,7 @@ def started(start: str, orbits, focal, pot, J) -> Problem:
         )
         low, high = ends.middle - ends.half - peri, ends.middle + ends.half - apo
         radial = jnp.zeros_like(t.radial).at[:2].set(0.5 * jnp.stack([high + low, high - low]))
-        ratio = jnp.log(ends.tangent) - 0.5 * jnp.log(t.sine2 / (1.0 - t.sine2))
+        ratio = jnp.log(ends.tangent * (1.0 - t.largest**2) / (2.0 * t.largest))
         latitude = jnp.zeros_like(t.latitude).at[0].set(ratio)
         t = eqx.tree_at(lambda t: (t.radial, t.latitude), t, (radial, latitude))
     return Problem(None, t, warp, angles, J)  # type: ignore

@@ -200,7 +200,14 @@ def test_energy_s_derivatives_are_frequencies_averages_and_differences(fitted):
 @pytest.mark.parametrize("box", [False, True])
 def test_the_toy_and_its_transformation_are_canonical(box):
     """The Jacobian of (theta, J) -> (q, p) is symplectic, whatever the coefficients, in both families."""
-    numbers = {"Delta2": 9.0, "barrier": 300.0, "soft2": 90.0 * box, "middle": 2.9, "half": 0.5, "sine2": 0.3}
+    numbers = {
+        "Delta2": 9.0,
+        "barrier": 300.0,
+        "soft2": 90.0 * box,
+        "middle": 2.9,
+        "half": 0.5,
+        "largest": 0.3,
+    }
     bend = Transformation(
         box=jnp.asarray(box),
         radial=jnp.array([0.1, 0.05, 0.02, -0.01]),

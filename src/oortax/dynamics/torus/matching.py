@@ -62,21 +62,25 @@ def matched(motion: SeparableMotion, ends: Ends, J: Actions) -> Transformation:
     log_rho = ends.middle - ends.half * jnp.cos(where)
     radial = (jnp.asarray(cosines(N_R, 1)) @ (log_rho - log_r))[:_KEPT]
 
-    theta = 0.5 * jnp.asarray(radial_nodes(N_Z))
+    speed = jax.vmap(partial(vertical_speed, motion, ends))(0.5 * jnp.asarray(radial_nodes(N_Z)))
     L = J[1] + of_latitude
-    sine2 = J[1] * (J[1] + 2.0 * of_latitude) / (L * L)
-    sin, cos = jnp.sin(theta), jnp.cos(theta)
-    speed = jax.vmap(partial(vertical_speed, motion, ends))(theta)
+    largest = jnp.sqrt(J[1] * (J[1] + 2.0 * of_latitude)) / (L + of_latitude)
+    # The toy angle where tan(lat_toy/2) is (1 - cos t)/2 of its largest value:
+    # 1 - sin(theta) = (largest - tan)(1 - largest tan)/(largest (1 + tan^2)), tan = tan(lat_toy/2).
+    below = np.cos(0.5 * radial_nodes(N_Z)) ** 2
+    tan = largest * np.sin(0.5 * radial_nodes(N_Z)) ** 2
+    rest = below * (1.0 - largest * tan) / (1.0 + tan * tan)
+    theta = jnp.arctan2(1.0 - rest, jnp.sqrt(rest * (2.0 - rest)))
     where = where_partial_actions_agree(
         speed, 2, vertical_partial_action(theta, J[1], of_latitude) / J[1], theta
     )
     tangent = jnp.tan(jnp.arctan(ends.tangent) * jnp.sin(where))
-    toy = jnp.sqrt(sine2) * sin / jnp.hypot(cos, of_latitude / L * sin)
-    latitude = (jnp.asarray(cosines(N_Z, 2)) @ jnp.log(tangent / toy))[:_KEPT]
-    # T_k(2 sin^2 - 1) = (-1)^k cos(2 k theta), T_k(-cos t) likewise.
+    toy = 2.0 * tan / (1.0 - tan * tan)
+    latitude = (jnp.asarray(cosines(N_Z, 1)) @ jnp.log(tangent / toy))[:_KEPT]
+    # T_k(-cos t) = (-1)^k cos(k t).
     powers = jnp.asarray(((-1.0) ** np.arange(_KEPT))[:, None] * to_powers(_KEPT))
     return Transformation(
-        motion.Delta2, box, barrier, soft2, middle, half, sine2, radial @ powers, latitude @ powers
+        motion.Delta2, box, barrier, soft2, middle, half, largest, radial @ powers, latitude @ powers
     )
 
 

@@ -44,10 +44,14 @@ class Meridional(NamedTuple):
 class Transformation(eqx.Module):
     """rho as a function of the toy radius and the latitude as one of the toy latitude; constants of a torus.
 
-    ln(rho/r) is a polynomial in ln(r^2 + soft2), and ln(tan(lat)/tan(lat_toy)) one in sin^2(lat_toy), so that
-    the plane and the pole stay where they are. Each depends on one coordinate, and momenta are divided by the
+    ln(rho/r) is a polynomial in ln(r^2 + soft2), and ln(tan(lat)/tan(lat_toy)) one in |tan(lat_toy/2)|: the
+    plane and the pole stay where they are. Each depends on one coordinate, and momenta are divided by the
     derivative: the map is canonical whatever the coefficients. Both variables are scaled to run from -1 to 1
     on the torus that they were made for; polynomials go on beyond.
+
+    Not in sin^2(lat_toy): the force of an exponential disc has a kink in |z|, which makes such a series
+    converge as k^-4, too slowly for derivatives beyond the torus's largest latitude, where neighbours reach.
+    Series in |sin(lat_toy)| in turn are slow for orbits that come close to the axis.
 
     Attributes
     ----------
@@ -56,7 +60,7 @@ class Transformation(eqx.Module):
     barrier : kpc km/s, of the other toy
     soft2 : kpc km/s
     middle, half : of ln(r^2 + soft2)/2 on the torus
-    sine2 : the largest sin^2(lat_toy) on the torus
+    largest : tan(lat_toy/2) on the torus
     radial, latitude : coefficients of powers
     """
 
@@ -66,7 +70,7 @@ class Transformation(eqx.Module):
     soft2: Scalar
     middle: Scalar
     half: Scalar
-    sine2: Scalar
+    largest: Scalar
     radial: Float[Array, " k"]
     latitude: Float[Array, " l"]
 
@@ -92,13 +96,20 @@ class Transformation(eqx.Module):
     def of_latitude(self, toy: Latitude) -> tuple[Scalar, Scalar, Scalar]:
         """Sine and cosine of the latitude, and p_lat."""
         sine2, cosine2 = toy.sine**2, toy.cosine**2
-        log_f, slope = _value_slope(self.latitude, 2.0 * sine2 / self.sine2 - 1.0)
+        log_f, stretch = self._in_latitude(jnp.abs(toy.sine), toy.cosine)
         f = jnp.exp(log_f)
-        # tan(lat) = f tan(lat_toy); d(sin^2)/d(lat_toy) = 2 sin cos.
+        # tan(lat) = f tan(lat_toy).
         norm2 = cosine2 + f * f * sine2
-        stretch = f * (1.0 + 4.0 * slope / self.sine2 * sine2 * cosine2) / norm2
+        stretch = f * stretch / norm2
         norm = jnp.sqrt(norm2)
         return f * toy.sine / norm, toy.cosine / norm, toy.p / stretch
+
+    def _in_latitude(self, sine: Scalar, cosine: Scalar) -> tuple[Scalar, Scalar]:
+        """ln f, f = tan(lat)/tan(lat_toy), and dln(tan(lat))/dln(tan(lat_toy)), sine not negative."""
+        half = sine / (1.0 + cosine)
+        log_f, slope = _value_slope(self.latitude, 2.0 * half / self.largest - 1.0)
+        # d(lat_toy) = 2 d(half)/(1 + half^2).
+        return log_f, 1.0 + slope / self.largest * (1.0 + half * half) * sine * cosine
 
     def inverse(self, at: Meridional) -> tuple[Radial, Scalar, Scalar]:
         """The toy's radial motion, tangent of the latitude and its momentum: by Newton's method.
@@ -113,9 +124,9 @@ class Transformation(eqx.Module):
             return log_r + shift, 1.0 + slope / self.half * (1.0 - self.soft2 / softened)
 
         def latitude(toy):
-            sine2 = toy * toy / (1.0 + toy * toy)
-            log_f, slope = _value_slope(self.latitude, 2.0 * sine2 / self.sine2 - 1.0)
-            return jnp.exp(log_f), 1.0 + 4.0 * slope / self.sine2 * sine2 * (1.0 - sine2)
+            cosine = 1.0 / jnp.sqrt(1.0 + toy * toy)
+            log_f, stretch = self._in_latitude(jnp.abs(toy) * cosine, cosine)
+            return jnp.exp(log_f), stretch
 
         def step(state, _):
             log_r, toy = state
