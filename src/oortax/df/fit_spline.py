@@ -146,9 +146,8 @@ def fit_spline(
     The covariance is that of the Gaussian approximation at the maximum for given strengths. Where there are
     no stars the likelihood only bounds f from above, and ln f and its error are the prior's, which takes
     straight lines in (t, x, y) for granted. Where stars are many and f bends most, smoothing adds to the
-    errors: for 2e4 stars of a disc and a halo near the Sun pulls of ln f have an rms of 1.0 to 1.3. The
-    quadrature's error is that of the nodes: compare `seed`s (2^15 nodes change ln L by 2, ln f by less than
-    a fifth of its error).
+    errors: for 2e4 stars of a disc and a halo near the Sun the pulls of ln f have an rms of 1.2 (one
+    catalogue: tests/df/test_fit_spline.py). The quadrature's error is that of the nodes: compare `seed`s.
 
     Raises ValueError for strengths that are not positive, and where Newton's method does not settle.
 

@@ -150,7 +150,7 @@ class SplineDF(AbstractDF):
         (stretched), and Gauss-Legendre in x and y, split at J_phi = 0.
 
         Accuracy 2e-6 where coefficients scatter by 1 about a trend, 2e-5 where by 3; differentiable. Of a
-        baseline that is a cold disc 1e-3 (10 coefficients and more along x and y: 3e-4).
+        baseline that is a cold disc 1.2e-3 (10 coefficients and more along x and y: 3e-4).
         """
         dtype = jnp.result_type(self.coefficients)
         ln_y, w_y = power_tails(dtype, _N_TOTAL)
