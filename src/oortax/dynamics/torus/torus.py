@@ -14,7 +14,7 @@ from oortax.dynamics.delta import FocalDistance, focal_distance
 from oortax.dynamics.torus.angles import FudgeAngles, Shift, fudge_angles
 from oortax.dynamics.torus.fit import LEAST, Fit, Problem, finish, fit
 from oortax.dynamics.torus.generating import Series, Warp
-from oortax.dynamics.torus.grid import fresh, grid
+from oortax.dynamics.torus.grid import finishing, fresh, grid
 from oortax.dynamics.torus.matching import matched
 from oortax.dynamics.torus.separable import separable_torus
 from oortax.dynamics.torus.toy import (
@@ -320,7 +320,7 @@ def _refitted(potential, torus: Torus, steps: int | None, least: Scalar | float 
 def _complete(problem: Problem, S, asked: Actions, known) -> Torus:
     """The record, with its residual at fresh angles; NaN for numbers where there is none, and the reason."""
     J = problem.J
-    found = finish(problem, grid(S.shape[0]), S)
+    found = finish(problem, finishing(S.shape[0]), S)
     rms_H = lax.stop_gradient(_rms_H(problem, found))
     good = known & (rms_H < _WORST) & jnp.all(found.Omega[:2] > 0.0)
     code = jnp.where(good, Result.OK, Result.NOT_CONVERGED)
