@@ -1,7 +1,7 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, finders, orbit_library, surface_density, tori, four_orbits, reference,
-library, draws, transformations, likelihood, recovery; gpu, which needs one; and mocks, which needs the
+Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
+reference, library, draws, transformations, likelihood, recovery; gpu, which needs one; and mocks, which needs the
 catalogues (see there). Those not run are kept as they are.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import actions
 import draws
 import finders
+import flattening
 import four_orbits
 import gpu
 import library
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "finders": finders,
     "orbit_library": orbit_library,
     "surface_density": surface_density,
+    "flattening": flattening,
     "tori": tori,
     "gpu": gpu,
     "four_orbits": four_orbits,
