@@ -183,7 +183,9 @@ def main() -> list[dict[str, Any]]:
             jax.clear_caches()
     for actions in ("tori", "fudge"):
         pulls = np.array([entry["pull"] for entry in rows if entry["actions"] == actions])
-        rows.append({"mock": "all", "actions": actions, "pull": pulls.mean(), "sd of pulls": pulls.std(ddof=1)})
+        rows.append(
+            {"mock": "all", "actions": actions, "pull": pulls.mean(), "sd of pulls": pulls.std(ddof=1)}
+        )
     return rows
 
 

@@ -1,8 +1,8 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
-reference, library, draws, transformations, likelihood, recovery; gpu, which needs one; and mocks, which needs the
-catalogues (see there). Those not run are kept as they are.
+reference, library, draws, transformations, likelihood, recovery; gpu, which needs one; and mocks, which
+needs the catalogues (see there). Those not run are kept as they are.
 """
 
 import platform
