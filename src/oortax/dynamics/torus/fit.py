@@ -208,8 +208,8 @@ def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None =
 def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     """Energy, and dS_n/dJ and Omega from one linear system each.
 
-    S may be held fixed: the derivatives of one more Newton step are those of S, as if it solved its equations
-    exactly, to the order of the residual. At fixed toy angles dH/dJ_i = Omega_i everywhere:
+    S may be held fixed: one more Newton step, from the grid of the fit to this one, gives the solution here and
+    its derivatives, to the order of the residual. At fixed toy angles dH/dJ_i = Omega_i everywhere:
 
         dH/dJ^T_i + sum_n (dH/dS_n) dS_n/dJ_i = Omega_i.
 
@@ -224,8 +224,11 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     change = -solve(matrix, normal.project(grid, energy.H - jnp.mean(energy.H)), factor)
     fixed = lax.stop_gradient(problem)
     moved = jax.jvp(lambda S: fixed.energy_by_phi(grid, S), (S,), (change,))[1]
-    S = moving_as(S, change)
-    energy, by_phi = jax.tree.map(moving_as, (energy, by_phi), moved)
+    part = lax.stop_gradient(room(problem, grid, S, change))
+    stepped = jax.tree.map(
+        lambda a, by: a + lax.stop_gradient(part * by), (S, energy, by_phi), (change, *moved)
+    )
+    S, energy, by_phi = jax.tree.map(moving_as, stepped, (change, *moved))
     slopes = jnp.stack([energy.by_r, energy.by_z, by_phi])
     normal = Normal.of(grid, problem.warp, energy)
     angles_r, angles_z = problem.angles.by_chi(grid.chi_r, grid.chi_z)
