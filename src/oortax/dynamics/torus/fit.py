@@ -208,8 +208,8 @@ def fit(problem: Problem, grid: Grid, S: Float[Array, " m"], steps: int | None =
 def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     """Energy, and dS_n/dJ and Omega from one linear system each.
 
-    S may be held fixed: one more Newton step, from the grid of the fit to this one, gives the solution here and
-    its derivatives, to the order of the residual. At fixed toy angles dH/dJ_i = Omega_i everywhere:
+    S may be held fixed: one more Newton step, from the grid of the fit to this one, gives the solution here
+    and its derivatives, to the order of the residual. At fixed toy angles dH/dJ_i = Omega_i everywhere:
 
         dH/dJ^T_i + sum_n (dH/dS_n) dS_n/dJ_i = Omega_i.
 
