@@ -11,6 +11,8 @@ from oortax.df.draw_actions import ActionDraws, draw_actions, sample_actions
 from oortax.df.draw_in_region import Region, RegionDraws, draw_in_region
 from oortax.df.draw_stars import Stars, draw_stars
 from oortax.df.draw_velocities import VelocityDraws, draw_velocities
+from oortax.df.generated_density import DensityGrid, GeneratedDensity
+from oortax.df.hernquist_sphere import HernquistSphere
 from oortax.df.isochrone_sphere import IsochroneSphere
 from oortax.df.mixture import BoundMixture, Mixture
 from oortax.df.moments import Moments, component_moments, log_density, moments, moments_with_error
@@ -22,6 +24,7 @@ from oortax.df.profiles import (
     velocity_distribution,
 )
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
+from oortax.df.self_consistency import SelfConsistent, self_consistent, self_consistent_near
 from oortax.df.tapered_exponential import TaperedExponential
 from oortax.df.velocity import VelocityRule
 
@@ -34,6 +37,7 @@ DFS: dict[str, type[AbstractDF]] = {
     "DB96Halo": DB96Halo,
     "CoredHalo": CoredHalo,
     "IsochroneSphere": IsochroneSphere,
+    "HernquistSphere": HernquistSphere,
 }
 """Kinds of DF that a configuration file may name; every contract test runs over them."""
 
@@ -51,13 +55,17 @@ __all__ = [
     "CoredHalo",
     "DB96Disc",
     "DB96Halo",
+    "DensityGrid",
     "DoublePowerLaw",
+    "GeneratedDensity",
+    "HernquistSphere",
     "IsochroneSphere",
     "Mixture",
     "Moments",
     "QuasiIsothermal",
     "Region",
     "RegionDraws",
+    "SelfConsistent",
     "Stars",
     "TaperedExponential",
     "VelocityDraws",
@@ -74,6 +82,8 @@ __all__ = [
     "moments",
     "moments_with_error",
     "sample_actions",
+    "self_consistent",
+    "self_consistent_near",
     "surface_density",
     "tilt",
     "velocity_distribution",
