@@ -71,9 +71,9 @@ class Setting(NamedTuple):
 
 def field(tables: Tables, grids: tuple[DensityGrid, ...]) -> Tabulated:
     """The potential of all densities."""
-    parts = [GeneratedDensity(table, grid) for table, grid in zip(tables, grids, strict=True)]
-    grid = Grid()
-    expansion = solve(lambda R, z: sum(part.rho(R, z) for part in parts), grid)
+    each = enumerate(zip(tables, grids, strict=True))
+    whole, grid = Sum(**{f"part_{k}": GeneratedDensity(*part) for k, part in each}), Grid()
+    expansion = solve(whole.rho, grid)
     return Tabulated(**expansion._asdict(), r_min=grid.r_min, r_max=grid.r_max, error=0.0)
 
 
@@ -109,8 +109,8 @@ def densities(
         places.append(jnp.stack([R, jnp.zeros_like(R), z], axis=1))
     actions = _actions(setting.finder(potential), places, rules)
     found = [
-        _moments(part, amplitude, *of)
-        for (_, _, amplitude, part), *of in zip(populations_, scales, rules, actions, strict=True)
+        _moments(part, amplitude, scale, rule, J)
+        for (_, _, amplitude, part), scale, rule, J in zip(populations_, scales, rules, actions, strict=True)
     ]
     tables = []
     for name, grid in zip(setting.names, setting.grids, strict=True):
