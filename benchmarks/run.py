@@ -1,8 +1,8 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
-reference, library, draws, transformations, likelihood, recovery; gpu, which needs one; and mocks, which
-needs the catalogues (see there). Those not run are kept as they are.
+reference, library, draws, self_consistency, transformations, likelihood, recovery; gpu, which needs one; and
+mocks, which needs the catalogues (see there). Those not run are kept as they are.
 """
 
 import platform
@@ -25,6 +25,7 @@ import orbit_library
 import potentials
 import recovery
 import reference
+import self_consistency
 import surface_density
 import tori
 import transformations
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "reference": reference,
     "library": library,
     "draws": draws,
+    "self_consistency": self_consistency,
     "transformations": transformations,
     "likelihood": likelihood,
     "recovery": recovery,

@@ -64,6 +64,7 @@ EXAMPLES = {
         J_0=300.0,
         J_max=1e4,
     ),
+    "HernquistSphere": df.HernquistSphere(M=5e10, a=2.0, rotation=0.5, J_phi0=200.0),
 }
 EXAMPLES["DoublePowerLaw with a cut-off"] = df.DoublePowerLaw(
     norm=1e10, J_0=500.0, slope_in=1.5, slope_out=2.4, rotation=0.3, J_phi0=300.0, J_cut=2e4, cut_strength=1.5

@@ -12,6 +12,8 @@ from oortax.df.draw_in_region import Region, RegionDraws, draw_in_region
 from oortax.df.draw_stars import Stars, draw_stars
 from oortax.df.draw_velocities import VelocityDraws, draw_velocities
 from oortax.df.fit_spline import LocalMoments, SplineFit, fit_spline, observed_moments
+from oortax.df.generated_density import DensityGrid, GeneratedDensity
+from oortax.df.hernquist_sphere import HernquistSphere
 from oortax.df.isochrone_sphere import IsochroneSphere
 from oortax.df.local_actions import LocalActions, LocalStars, local_actions
 from oortax.df.mixture import BoundMixture, Mixture
@@ -24,6 +26,7 @@ from oortax.df.profiles import (
     velocity_distribution,
 )
 from oortax.df.quasi_isothermal import BoundQuasiIsothermal, QuasiIsothermal
+from oortax.df.self_consistency import SelfConsistent, self_consistent, self_consistent_near
 from oortax.df.smoothness import SmoothnessPrior
 from oortax.df.spline_df import SplineDF
 from oortax.df.tapered_exponential import TaperedExponential
@@ -39,6 +42,7 @@ DFS: dict[str, type[AbstractDF]] = {
     "CoredHalo": CoredHalo,
     "IsochroneSphere": IsochroneSphere,
     "SplineDF": SplineDF,
+    "HernquistSphere": HernquistSphere,
 }
 """Kinds of DF that a configuration file may name; every contract test runs over them."""
 
@@ -56,7 +60,10 @@ __all__ = [
     "CoredHalo",
     "DB96Disc",
     "DB96Halo",
+    "DensityGrid",
     "DoublePowerLaw",
+    "GeneratedDensity",
+    "HernquistSphere",
     "IsochroneSphere",
     "LocalActions",
     "LocalMoments",
@@ -66,6 +73,7 @@ __all__ = [
     "QuasiIsothermal",
     "Region",
     "RegionDraws",
+    "SelfConsistent",
     "SmoothnessPrior",
     "SplineDF",
     "SplineFit",
@@ -88,6 +96,8 @@ __all__ = [
     "moments_with_error",
     "observed_moments",
     "sample_actions",
+    "self_consistent",
+    "self_consistent_near",
     "surface_density",
     "tilt",
     "velocity_distribution",

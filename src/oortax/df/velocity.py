@@ -84,22 +84,33 @@ def _lattice(spacing: float, centre: float, radius: float, stretch: float) -> _L
     return _Lattice(points * wider[:, None], weights * wider**2 * centre * np.cosh(q / b))
 
 
-def spheroid_rule(v_max, R, z, *, n_speed: int = 10, n_eta: int = 4, n_psi: int = 5) -> VelocityRule:
+def spheroid_rule(
+    v_max, R, z, *, n_speed: int = 10, n_eta: int = 4, n_psi: int = 5, v_slow=None
+) -> VelocityRule:
     """Rule for velocities spread over a sphere of radius v_max about rest, at the point (R, z).
 
     Gauss-Legendre in speed, in the angle eta from the direction to the centre, and in the angle psi about
     that direction, which is split where v_phi = 0 (n_psi nodes on either side). An f of a J_r + b J_z +
     |J_phi| has a cone-like cusp on radial orbits and a kink at v_phi = 0; in these angles it is smooth
     between the ends of the panels.
+
+    An f that changes over speeds far below v_max, as near the centre of a cusp, needs `v_slow`, about that
+    speed: the nodes are then those of asinh(v/v_slow).
     """
     v, w_v = legendre(n_speed, 1.0)
+    if v_slow is not None:
+        slow = v_slow / v_max
+        reach = jnp.arcsinh(1.0 / slow)
+        v, w_v = slow * jnp.sinh(reach * v), slow * reach * jnp.cosh(reach * v) * w_v
     eta, w_eta = legendre(n_eta, 0.5 * np.pi)
     psi, w_psi = legendre(n_psi, np.pi)
     psi = np.concatenate([psi - 0.5 * np.pi, psi + 0.5 * np.pi])
-    v, eta, psi = np.meshgrid(v, eta, psi, indexing="ij")
-    weights = w_v[:, None, None] * w_eta[:, None] * np.tile(w_psi, 2) * 2.0 * v**2 * np.sin(eta)
+    eta, psi = np.meshgrid(eta, psi, indexing="ij")
+    angular = w_eta[:, None] * np.tile(w_psi, 2) * 2.0 * np.sin(eta)
+    weights = (w_v * v**2)[:, None, None] * angular
     outwards, across, around = (
-        (v * part).ravel() for part in (np.cos(eta), np.sin(eta) * np.sin(psi), np.sin(eta) * np.cos(psi))
+        (v[:, None, None] * part).ravel()
+        for part in (np.cos(eta), np.sin(eta) * np.sin(psi), np.sin(eta) * np.cos(psi))
     )
     r = jnp.hypot(R, z)
     sine, cosine = R / r, z / r
