@@ -228,8 +228,10 @@ def fit_torus(potential: AbstractPotential, J: Actions, n_modes: int = 76) -> To
 
     Exact in Staeckel potentials and in the isochrone: to 1e-6 and better in J along the torus and in
     Omega, of boxes, too (tests/dynamics/test_exact_tori.py). Residuals of 76 modes in mw_potential_2014 are
-    below 1e-7 for orbits of a thin disc, 1e-6 of a thick one, and 1.3e-4 of a halo; x at given angles agrees
-    with long integrations of these to 2e-6, 5e-6 and 5e-4 of itself (tests/dynamics/test_torus.py). Orbits of
+    below 1e-7 for orbits of a thin disc, 8e-7 of a thick one, and 8e-5 of a halo; x at given angles agrees
+    with long integrations of these to 2e-6, 5e-6 and 5e-4 of itself, Omega to 3e-6 (1.5e-5 of shells), and
+    theta - Omega t stays within 5e-4 rad for 50 periods (8e-3 of a halo, 2e-2 of a shell;
+    tests/dynamics/test_torus.py). Orbits of
     small |J_phi| pass the centre as boxes or the axis as loops, with residuals up to 2e-2; about half of them
     are resonant or chaotic in a strongly flattened potential. Angles err by more than H: with 45 terms x is
     within 1.2e-2 of an orbit of the halo, 0.15 of a box (tests/dynamics/test_tori.py); benchmarks/tori.py
