@@ -16,6 +16,8 @@ from oortax.params import param
 from oortax.types import Actions, Scalar
 
 # Nodes of J_r(E, L), and Newton's steps from a start that is good to some per cent.
+# J_r + L, in units of sqrt(G M a), beyond which f is its own power law (to 5e-4 for radial orbits, else 1e-7).
+_FAR = 1e4
 _N, _STEPS = 48, 6
 # The braces of f over q^5 by its series below this q^2.
 _SERIES_BELOW = 0.1
@@ -76,10 +78,14 @@ class HernquistSphere(AbstractDF):
     def _log_f(self, J: Actions) -> Scalar:
         J_r, J_z, J_phi = J
         unit = jnp.sqrt(G * self.M * self.a)
-        log_r = _log_circular_radius(J_r / unit, (J_z + jnp.abs(J_phi)) / unit)
+        L = J_z + jnp.abs(J_phi)
+        # Far out all goes as a power, f as J^-5, and single precision would overflow.
+        beyond = jnp.maximum((J_r + L) / (unit * _FAR), 1.0)
+        log_r = _log_circular_radius(J_r / (unit * beyond), L / (unit * beyond))
         q2, deep = _depth(log_r)
         amplitude = jnp.log(self.M) - 3.0 * jnp.log(unit) - jnp.log(8.0 * jnp.sqrt(2.0) * jnp.pi**3)
         even = amplitude - 2.5 * jnp.log(deep) + 2.5 * jnp.log(q2) + jnp.log(_braces_over_q5(q2, deep))
+        even = even - 5.0 * jnp.log(beyond)
         return even + log_odd(self.rotation, J_phi / self.J_phi0)
 
     def mass(self) -> Scalar:
