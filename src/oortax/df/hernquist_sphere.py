@@ -15,9 +15,9 @@ from oortax.numerics.implicit import moving_as
 from oortax.params import param
 from oortax.types import Actions, Scalar
 
-# Nodes of J_r(E, L), and Newton's steps from a start that is good to some per cent.
-# J_r + L, in units of sqrt(G M a), beyond which f is its own power law (to 5e-4 for radial orbits, else 1e-7).
+# J_r + L, in units of sqrt(G M a), beyond which f is its own power law: to 5e-4 for radial orbits, else 1e-7.
 _FAR = 1e4
+# Nodes of J_r(E, L), and Newton's steps from a start that is good to some per cent.
 _N, _STEPS = 48, 6
 # The braces of f over q^5 by its series below this q^2.
 _SERIES_BELOW = 0.1
