@@ -35,7 +35,6 @@ from oortax import df, potential  # noqa: E402
 PLACES = ((0.1, 0.0), (0.0, 0.4), (2.0, 0.0), (0.0, 6.0), (20.0, 10.0), (60.0, 0.0))
 RADII = (0.5, 2.0, 4.0, 8.0, 20.0)
 TOL = 1e-3
-HALO = potential.NFW(rho_s=8.5e6, r_s=16.0)
 
 
 def seconds(program) -> tuple[Any, float]:
@@ -123,20 +122,22 @@ def main() -> list[dict[str, Any]]:
     ):  # fmt: skip
         before, after = {"stars": f(1e11)}, {"stars": f(1.02e11)}
         rows.append(row(name, before, after, start, None, ball, sphere_error(pot)))
+    # Made here: float64 is switched on by now.
+    halo = potential.NFW(rho_s=8.5e6, r_s=16.0)
     start = potential.Sum(
         disc=potential.MiyamotoNagai(M=2.5e10, a=3.0, b=0.5),
         bulge=potential.Hernquist(M=2e10, a=1.0),
-        halo=HALO,
+        halo=halo,
     )
     fine = df.self_consistent(
-        galaxy(2.5e10), start, HALO, tol=TOL, refine=1.5, progress=False,
+        galaxy(2.5e10), start, halo, tol=TOL, refine=1.5, progress=False,
         grid={"disc": df.DensityGrid(36, 16, 0.05, 60.0), "bulge": df.DensityGrid(36, 12, 0.03, 60.0)},
     )  # fmt: skip
     best = speeds(fine.potential)
     grid = {"disc": df.DensityGrid(24, 12, 0.05, 60.0), "bulge": df.DensityGrid(24, 8, 0.03, 60.0)}
     rows.append(
         row(
-            "galaxy", galaxy(2.5e10), galaxy(2.55e10), start, HALO, grid,
+            "galaxy", galaxy(2.5e10), galaxy(2.55e10), start, halo, grid,
             lambda found: float(jnp.max(jnp.abs(speeds(found.potential) / best - 1.0))),
         )
     )  # fmt: skip
