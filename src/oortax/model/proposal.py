@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 _CORE, _WING, _FAR = 0.72, 0.22, 0.06
 _CORE_STRETCH, _WING_STRETCH = 1.15, 2.2
@@ -25,6 +26,13 @@ class VelocityProposal(NamedTuple):
         """n velocities (n, 3) and the natural log of their density, per (km/s)^3."""
         which = rng.choice(len(self.shares), size=n, p=self.shares)
         u = self.means[which] + self.sigmas[which] * rng.standard_normal((n, 3))
+        return u, self.log_density(u)
+
+    def at(self, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Velocities (n, 3) from numbers (n, 4) between 0 and 1, and ln of their density."""
+        which = np.searchsorted(np.cumsum(self.shares)[:-1], uniform[:, 0], side="right")
+        normal = ndtri(np.clip(uniform[:, 1:], 1e-16, 1.0 - 1e-16))
+        u = self.means[which] + self.sigmas[which] * normal
         return u, self.log_density(u)
 
     def log_density(self, u: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ MAGNITUDES: dict[str, type[AbstractMagnitudes]] = {
     "gaussian": Gaussian,
     "tabulated": Tabulated,
     "population": Population,
+    "colour_magnitude_relation": ColourMagnitudeRelation,
 }
 """Absolute-magnitude distributions by the `kind` used in configuration files."""
 

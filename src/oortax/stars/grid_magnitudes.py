@@ -95,8 +95,10 @@ class GridMagnitudes(AbstractMagnitudes):
 
 
 @final
-class ColourMagnitude(eqx.Module):
+class ColourMagnitude(AbstractMagnitudes):
     """p(M, colour): a smooth density over absolute magnitude and colour, on a uniform grid.
+
+    As a distribution of magnitudes it is its marginal in M.
 
     Attributes
     ----------
@@ -151,6 +153,27 @@ class ColourMagnitude(eqx.Module):
     def magnitudes(self) -> GridMagnitudes:
         """p(M), all colours of the grid together."""
         return GridMagnitudes(weights=self.weights @ self._shares()[1], support=self.M_range)
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """`M_range`."""
+        return self.M_range
+
+    def colour_magnitude(self) -> "ColourMagnitude":
+        """Itself."""
+        return self
+
+    def bind(self) -> GridMagnitudes:
+        """`magnitudes`."""
+        return self.magnitudes()
+
+    def log_shape(self, M) -> Scalar:
+        """ln p(M) up to a constant."""
+        return self.magnitudes().log_shape(M)
+
+    def breaks(self) -> Float[Array, "n"]:
+        """Those of `magnitudes`."""
+        return self.magnitudes().breaks()
 
     def draw(self, key, n: int) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """n pairs (M, colour) within the grid, exactly from the density.

@@ -46,6 +46,13 @@ class AbstractMagnitudes(AbstractParametric):
         """
         return self
 
+    def colour_magnitude(self) -> Any:
+        """p(M, colour), with `log_density(M, colour)`, `magnitudes()`, `M_range` and `colour_range`.
+
+        None, by default, where nothing is known of the stars' colours.
+        """
+        return None
+
     def log_norm(self) -> Scalar:
         """ln of the integral of exp(log_shape) over the support (composite Gauss-Legendre)."""
         lo, hi = self.support

@@ -226,6 +226,10 @@ class Population(AbstractMagnitudes):
             self.colour,
         )
 
+    def colour_magnitude(self) -> ColourMagnitude:
+        """p(M, colour) of all its stars: `table`. A colour window has no effect on it."""
+        return self.table()
+
     @eqx.filter_jit
     def bind(self) -> GridMagnitudes:
         """The distribution of M, within the colour window if there is one."""

@@ -12,15 +12,17 @@ from scipy.interpolate import PchipInterpolator
 
 from oortax import data
 from oortax.numerics.spline import hermite
-from oortax.params import AbstractParametric, param
+from oortax.params import param
 from oortax.stars.grid_magnitudes import ColourMagnitude
 from oortax.stars.magnitudes import AbstractMagnitudes, Gaussian
 from oortax.types import Scalar
 
 
 @final
-class ColourMagnitudeRelation(AbstractParametric):
+class ColourMagnitudeRelation(AbstractMagnitudes):
     """Stars along an observed sequence: p(M, colour) = F(M) N(colour; c(M), scatter).
+
+    As a distribution of magnitudes it is F.
 
     Attributes
     ----------
@@ -64,6 +66,47 @@ class ColourMagnitudeRelation(AbstractParametric):
             raise ValueError(
                 "ColourMagnitudeRelation: give a mean colour for each of three or more increasing magnitudes"
             )
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """That of F, mag."""
+        return self.stars.support
+
+    M_range = support
+
+    @property
+    def colour_range(self) -> tuple[float, float]:
+        """Colours within 6 standard deviations of the relation, mag; not while it is traced."""
+        reach = 6.0 * float(self.scatter)
+        return min(self.mean) + float(self.offset) - reach, max(self.mean) + float(self.offset) + reach
+
+    def magnitudes(self) -> AbstractMagnitudes:
+        """F."""
+        return self.stars.bind()
+
+    def colour_magnitude(self) -> "ColourMagnitudeRelation":
+        """Itself."""
+        return self
+
+    def bind(self) -> AbstractMagnitudes:
+        """F with what follows from its parameters computed."""
+        return self.stars.bind()
+
+    def log_shape(self, M) -> Scalar:
+        """ln F(M) up to a constant."""
+        return self.stars.log_shape(M)
+
+    def log_norm(self) -> Scalar:
+        """ln of the integral of exp(log_shape) over the support."""
+        return self.stars.log_norm()
+
+    def breaks(self) -> Float[Array, "n"]:
+        """Those of F."""
+        return self.stars.breaks()
+
+    def blurred(self, m, sigma) -> Scalar:
+        """Density of M + noise at m, per mag."""
+        return self.stars.blurred(m, sigma)
 
     def mean_colour(self, M) -> Scalar:
         """c(M), mag."""

@@ -11,6 +11,7 @@ from oortax.survey.frames import (
     icrs_to_galactic,
     observe,
     phase_space,
+    pole_motions,
     position,
     to_galactocentric,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "icrs_to_galactic",
     "observe",
     "phase_space",
+    "pole_motions",
     "position",
     "to_galactocentric",
 ]

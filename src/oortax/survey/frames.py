@@ -170,6 +170,21 @@ def observe(sun: Sun, v_c0, x: Vec3, v: Vec3) -> Observables:
     return Observables(l, b, s, scale * (u @ east), scale * (u @ north), u @ _radial(l, b))
 
 
+def pole_motions(l, b, mu_l, mu_b) -> tuple[Scalar, Scalar]:
+    """Proper motion towards l = 0 and towards l = 90 deg (mas/yr), the components DB96 use at the pole.
+
+    They are the Cartesian X and Y components of the motion on the sky; at the poles, where longitude turns
+    within any field, nothing is lost: mu_0^2 + mu_90^2 = mu_l^2 + mu_b^2 there.
+
+    >>> mu_0, mu_90 = pole_motions(np.pi / 2, np.pi / 2, 3.0, 1.0)
+    >>> round(float(mu_0), 9), round(float(mu_90), 9)
+    (-3.0, -1.0)
+    """
+    east, north = _tangents(jnp.asarray(l), jnp.asarray(b))
+    mu = mu_l * east + mu_b * north
+    return mu[0], mu[1]
+
+
 class Galactocentric(NamedTuple):
     """Parameters of astropy's right-handed, tilted Galactocentric frame (defaults: its v4.0 set).
 
