@@ -6,8 +6,10 @@ proposal says how probable each star was; nothing of the model's density enters,
 by weights or by rejection, is exact.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,58 +19,105 @@ from oortax.model.proposal import VelocityProposal, adapted, first_guess
 from oortax.survey import Survey
 from oortax.survey.fold import WINGS
 
-# Cells of the sky in sin b and l, points in each at which the survey is asked, and bins of distance.
-_B, _L, _INNER = 64, 96, (12, 8)
+# Parts of each interval between a survey's edges at which it is first asked; cells of the sky in sin b and l,
+# points in each, and bins of distance.
+_FINE, _B, _L, _INNER = 256, 64, 96, (12, 8)
 _GROUPS, _S = 8, 40
 # Share of the proposals that keep to no pilot.
 _FLOOR = 0.1
-_MAGNITUDES, _COLOURS = 8001, 161
+_MAGNITUDES, _ROWS, _COLOURS = 8001, 601, 241
 # Uniform numbers that one star takes.
 DIMENSIONS = 10
 
 
 class Sky(NamedTuple):
-    """The part of the sky that the survey covers, as cells of equal area.
+    """The part of the sky that the survey covers, as cells of a grid in sin b and l.
 
     Attributes
     ----------
-    cells : (k,), indices into the grid of sin b (rows) and l
+    low, width : (k, 2), the lower ends of each cell in (sin b, l) and its widths
     cumulative : (groups, k), of the shares of the cells within each group of rows
     shares : (k,), share of a cell within its group
-    group : (k,), the cell's group
     area : (groups,), covered area of each group, sr
     """
 
-    cells: np.ndarray
+    low: np.ndarray
+    width: np.ndarray
     cumulative: np.ndarray
     shares: np.ndarray
-    group: np.ndarray
     area: np.ndarray
 
 
 def sky_of(survey: Survey) -> Sky:
     """Cells that the survey covers somewhere, and their neighbours; ValueError if there are none."""
-    n_b, n_l = _B * _INNER[0], _L * _INNER[1]
-    b = np.arcsin((np.arange(n_b) + 0.5) / n_b * 2.0 - 1.0)
-    l = (np.arange(n_l) + 0.5) / n_l * 2.0 * np.pi
-    inside = jax.jit(jax.vmap(lambda b: jax.vmap(lambda l: survey.sky(l, b))(jnp.asarray(l))))(jnp.asarray(b))
-    seen = np.asarray(inside).reshape(_B, _INNER[0], _L, _INNER[1])
-    covered = (seen > 0).mean(axis=(1, 3))
-    if not covered.any():
+    ends = np.sin(survey.edges_b()), np.asarray(survey.edges_l())
+    seen = _covered(survey, *(_within(_split(e, _FINE), 1) for e in ends))
+    if not seen.any():
         raise ValueError("the survey's selection keeps nothing of the sky: do its cuts exclude each other?")
-    touched = covered > 0
-    rows = np.pad(touched, ((1, 1), (0, 0)))
+    low, width = zip(
+        *(
+            _intervals(e, (seen > 0).any(axis=1 - axis), n)
+            for axis, (e, n) in enumerate(zip(ends, (_B, _L), strict=True))
+        ),
+        strict=True,
+    )
+    points = [
+        _within(np.append(x, x[-1] + w[-1]), n, x, w) for x, w, n in zip(low, width, _INNER, strict=True)
+    ]
+    sizes = len(low[0]), len(low[1])
+    covered = (_covered(survey, *points) > 0).reshape(sizes[0], _INNER[0], sizes[1], _INNER[1])
+    covered = covered.mean(axis=(1, 3))
+    rows = np.pad(covered > 0, ((1, 1), (0, 0)))
     near = rows[:-2] | rows[1:-1] | rows[2:]
     near = near | np.roll(near, 1, axis=1) | np.roll(near, -1, axis=1)
-    cells = np.flatnonzero(near)
+    row, column = np.nonzero(near)
+    widths = np.stack([width[0][row], width[1][column]], axis=1)
     # A neighbour may be covered between the points asked.
-    share = np.maximum(covered.ravel()[cells], 0.02)
+    share = np.maximum(covered[row, column], 0.02) * np.prod(widths, axis=1)
     rank = np.cumsum(share) - 0.5 * share
     group = np.minimum((_GROUPS * rank / share.sum()).astype(int), _GROUPS - 1)
-    total = np.bincount(group, share, _GROUPS)
-    shares = share / total[group]
+    area = np.bincount(group, share, _GROUPS)
+    shares = share / area[group]
     cumulative = np.stack([np.cumsum(np.where(group == g, shares, 0.0)) for g in range(_GROUPS)])
-    return Sky(cells, cumulative, shares, group, total * 4.0 * np.pi / (_B * _L))
+    return Sky(np.stack([low[0][row], low[1][column]], axis=1), widths, cumulative, shares, area)
+
+
+def _split(edges: np.ndarray, n: int) -> np.ndarray:
+    """Each interval between edges in n."""
+    return np.append(
+        np.concatenate([np.linspace(a, b, n, endpoint=False) for a, b in pairwise(edges)]), edges[-1]
+    )
+
+
+def _within(edges, n: int, low=None, width=None) -> np.ndarray:
+    """n midpoints of parts of every cell."""
+    low, width = (edges[:-1], np.diff(edges)) if low is None else (low, width)
+    return (low[:, None] + width[:, None] * (np.arange(n) + 0.5) / n).ravel()
+
+
+def _covered(survey: Survey, sin_b, l) -> np.ndarray:
+    """The survey's share of the stars in directions, on the product of sin b and l."""
+    ask = eqx.filter_jit(lambda survey, b, l: jax.vmap(lambda b: jax.vmap(lambda l: survey.sky(l, b))(l))(b))
+    return np.asarray(ask(survey, jnp.asarray(np.arcsin(sin_b)), jnp.asarray(l)))
+
+
+def _intervals(edges, covered, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """About n cells over the fine parts that are covered or next to such within the survey's own edges."""
+    fine = _split(edges, _FINE)
+    of_panel = covered.reshape(-1, _FINE)
+    padded = np.pad(of_panel, ((0, 0), (1, 1)))
+    keep = (padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]).ravel()
+    total = np.sum(np.diff(fine)[keep])
+    low, width = [], []
+    for panel in range(len(of_panel)):
+        at = np.flatnonzero(keep[panel * _FINE : (panel + 1) * _FINE]) + panel * _FINE
+        for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1):
+            if len(run):
+                a, b = fine[run[0]], fine[run[-1] + 1]
+                cells = np.linspace(a, b, max(2, round(n * (b - a) / total)) + 1)
+                low.append(cells[:-1])
+                width.append(np.diff(cells))
+    return np.concatenate(low), np.concatenate(width)
 
 
 class Colours(NamedTuple):
@@ -82,14 +131,11 @@ class Colours(NamedTuple):
 
 def colours_of(colour_magnitude: Any, support: tuple[float, float]) -> Colours:
     """The colours of p(M, colour), with a floor of 5 % everywhere in its range."""
-    M = np.linspace(*support, 241)
+    M = np.linspace(*support, _ROWS)
     edges = np.linspace(*colour_magnitude.colour_range, _COLOURS)
     middles = 0.5 * (edges[1:] + edges[:-1])
     table = jax.jit(jax.vmap(lambda M: jax.vmap(lambda c: colour_magnitude.log_density(M, c))(middles)))(M)
     p = np.exp(np.asarray(table, dtype=float))
-    # Neighbours in M and colour are let in: the relation moves within a cell.
-    p = p + np.roll(p, 1, axis=1) + np.roll(p, -1, axis=1)
-    p[1:-1] = p[:-2] + p[1:-1] + p[2:]
     sums = p.sum(axis=1, keepdims=True)
     flat = np.full_like(p, 1.0 / p.shape[1])
     share = np.where(sums > 0, 0.95 * p / np.where(sums > 0, sums, 1.0) + 0.05 * flat, flat)
@@ -143,17 +189,17 @@ class SurveyProposal(NamedTuple):
         for g in np.unique(group):
             mine = group == g
             row[mine] = np.searchsorted(self.sky.cumulative[g], uniform[mine, 1], side="right")
-        row = np.minimum(row, len(self.sky.cells) - 1)
-        i, j = np.divmod(self.sky.cells[row], _L)
+        row = np.minimum(row, len(self.sky.shares) - 1)
         # What the choice of the cell left of its number places the star in longitude.
         below = self.sky.cumulative[group, row] - self.sky.shares[row]
         within = np.clip((uniform[:, 1] - below) / self.sky.shares[row], 0.0, 1.0)
-        l, sin_b = (j + within) / _L * 2.0 * np.pi, (i + uniform[:, 2]) / _B * 2.0 - 1.0
+        low, width = self.sky.low[row], self.sky.width[row]
+        sin_b, l = low[:, 0] + width[:, 0] * uniform[:, 2], low[:, 1] + width[:, 1] * within
         near, far = self.edges[bin_s] ** 3, self.edges[bin_s + 1] ** 3
         s = np.cbrt(near + uniform[:, 3] * (far - near))
         b = np.arcsin(sin_b)
         log_q = np.log(self.table[group, bin_s] * 3.0 * s**2 / (far - near))
-        log_q += np.log(self.sky.shares[row] * _B * _L / (4.0 * np.pi))
+        log_q += np.log(self.sky.shares[row] / np.prod(width, axis=1))
         modulus = 5.0 * np.log10(100.0 * s) + dust(l, b, s)
         M, of_M = self._magnitude(uniform[:, 4], modulus)
         colour, of_colour = self._colour(uniform[:, 5], M)
