@@ -1,4 +1,4 @@
-"""The command line: `oortax demo | fit | check | info`.
+"""The command line: `oortax demo | fit | check | predict | mock | db96 | info`.
 
 Arguments are parsed here and nowhere else; the work is in `oortax.commands`. Importing this module
 imports neither JAX nor the rest of the package.
@@ -113,6 +113,96 @@ def check(config: Path, /, *, json: Json = False, stars: Stars = None, seed: See
     from oortax.commands.check import check as run
 
     run(config, json=json, changes={"stars": stars, "seed": seed})
+
+
+Finder = Annotated[str | None, Parameter(help="Action finder, a name of oortax.dynamics.FINDERS.")]
+Out = Annotated[Path | None, Parameter(help="Folder for the results; by default the next number.")]
+Force = Annotated[bool, Parameter(negative=(), help="Write over what exists.")]
+
+
+@app.command
+def predict(
+    config: Path,
+    /,
+    *,
+    n: int = 65_536,
+    out: Out = None,
+    force: Force = False,
+    seed: Seed = None,
+    finder: Finder = None,
+    json: Json = False,
+) -> None:
+    """Predict what a survey sees: the distributions of its observables, component by component.
+
+    Parameters
+    ----------
+    config
+        TOML file, or the name of a bundled one. Its [data] may be left out; values that are free are at
+        their start.
+    n
+        Nodes of each component; errors shrink as 1/sqrt(n).
+    """
+    from oortax.commands import session
+
+    config = _bundled(config)
+    session.prepare()
+    from oortax.commands.predict import predict as run
+
+    run(config, n=n, out=out, force=force, seed=seed, finder=finder, json=json)
+
+
+@app.command
+def mock(
+    config: Path,
+    /,
+    *,
+    out: Path,
+    n: int = 10_000,
+    force: Force = False,
+    seed: Seed = None,
+    missing_v_los: float = 0.0,
+    finder: Finder = None,
+    json: Json = False,
+) -> None:
+    """Draw a catalogue that a survey of the model would publish, with the truth in columns of its own.
+
+    Parameters
+    ----------
+    config
+        TOML file, or the name of a bundled one. Its [data] may be left out; values that are free are at
+        their start.
+    out
+        Parquet file; `oortax fit` reads it.
+    n
+        Stars in the catalogue.
+    missing_v_los
+        Share of the stars without a line-of-sight velocity.
+    """
+    from oortax.commands import session
+
+    config = _bundled(config)
+    session.prepare()
+    from oortax.commands.mock import mock as run
+
+    options = {"seed": seed, "missing_v_los": missing_v_los, "finder": finder}
+    run(config, n=n, out=out, force=force, json=json, **options)
+
+
+@app.command
+def db96(*, n: int = 65_536, out: Out = None, force: Force = False, json: Json = False) -> None:
+    """Make Figures 1 and 2 of Dehnen & Binney (1996): proper motions at the north Galactic pole.
+
+    Parameters
+    ----------
+    n
+        Nodes of each component; errors shrink as 1/sqrt(n).
+    """
+    from oortax.commands import session
+
+    session.prepare()
+    from oortax.commands.predict import db96 as run
+
+    run(n=n, out=out, force=force, json=json)
 
 
 @app.command

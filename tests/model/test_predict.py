@@ -167,14 +167,17 @@ def test_missing_velocities_and_outliers():
     assert np.all(np.isnan(got.truth["J"][out])) and np.all(np.isfinite(got.truth["J"][~out]))
 
 
+def test_without_an_error_of_distance_there_is_no_distance():
+    got = model.predict(jax.random.key(0), GALAXY, survey.Survey(selection=survey.Magnitude(max=10.5)), 10)
+    assert "parallax" not in got.columns and "distance_modulus" not in got.columns
+
+
 def test_bad_requests_say_what_to_do():
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="n must be at least 1"):
         model.predict(key, GALAXY, SURVEY, 0)
     with pytest.raises(ValueError, match="missing_v_los"):
         model.predict(key, GALAXY, SURVEY, 10, missing_v_los=1.2)
-    with pytest.raises(ValueError, match="parallax=0.02"):
-        model.predict(key, GALAXY, survey.Survey(selection=survey.Magnitude(max=10.5)), 10)
     endless = survey.Survey(selection=survey.AbsLatitude(min=25.0), errors=survey.Errors(parallax=0.02))
     with pytest.raises(ValueError, match="faint limit"):
         model.predict(key, GALAXY, endless, 10)

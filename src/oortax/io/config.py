@@ -177,8 +177,8 @@ class Config:
         return toml.dumps(self.as_dict())
 
 
-def load_config(path: str | Path) -> Config:
-    """Read and check a configuration file.
+def load_config(path: str | Path, *, forward: bool = False) -> Config:
+    """Read and check a configuration file; `forward` ones, of predictions, need no [data].
 
     Raises
     ------
@@ -197,17 +197,17 @@ def load_config(path: str | Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
     try:
-        return parse_config(document, path.parent)
+        return parse_config(document, path.parent, forward=forward)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def parse_config(document: Mapping[str, Any], folder: Path = Path(".")) -> Config:
+def parse_config(document: Mapping[str, Any], folder: Path = Path("."), *, forward: bool = False) -> Config:
     """Check a configuration given as nested mappings; relative paths start at `folder`."""
     from oortax import model, survey
 
     check_keys(document, SECTIONS, "the configuration")
-    _check_sections(document)
+    _check_sections(document, forward)
     for name in document:
         _table(document[name], name)
     config = Config(
@@ -228,11 +228,11 @@ def parse_config(document: Mapping[str, Any], folder: Path = Path(".")) -> Confi
     return config
 
 
-def _check_sections(document: Mapping[str, Any]) -> None:
+def _check_sections(document: Mapping[str, Any], forward: bool) -> None:
     """Raise ValueError unless there are a potential and stars or constraints, and stars have components."""
     if not document.get("potential"):
         raise ValueError("the configuration has no [potential]")
-    if document.get("data"):
+    if document.get("data") or forward:
         if not document.get("components"):
             raise ValueError("the configuration has no [components]")
         return

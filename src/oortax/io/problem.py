@@ -203,7 +203,29 @@ def _assume_errors(
     return columns, report.with_notes(notes)
 
 
-def _magnitudes(component: ComponentConfig, config: Config, columns: Mapping[str, np.ndarray]) -> Any:
+def forward_model(config: Config) -> Any:
+    """The model.Model of a configuration for predictions, with its start values and its populations' colours.
+
+    Without [data] every component needs `stars` of its own, and the survey's errors are those given. Raises
+    ValueError for what `build` refuses.
+    """
+    from oortax import survey
+
+    selection = [node.build(survey.SELECTIONS) for node in config.survey.selection]
+    columns: dict[str, np.ndarray] = {}
+    errors = config.survey.errors.build(survey.Errors)
+    if config.data is not None:
+        columns, _ = _selected(config, selection)
+        errors, _ = _survey_errors(config, columns)
+    stars = {
+        name: _magnitudes(part, config, columns, bound=False) for name, part in config.components.items()
+    }
+    return _build_model(config, selection, errors, stars)
+
+
+def _magnitudes(
+    component: ComponentConfig, config: Config, columns: Mapping[str, np.ndarray], bound: bool = True
+) -> Any:
     """The absolute-magnitude distribution of a component, from its own table or from the stars."""
     from oortax.stars import MAGNITUDES, STAR_PARTS, AbstractMagnitudes, Tabulated
 
@@ -216,7 +238,12 @@ def _magnitudes(component: ComponentConfig, config: Config, columns: Mapping[str
                 f"(known: {', '.join(MAGNITUDES)})"
             )
         # A population without free parameters is tabulated once for all.
-        return built if any(True for _ in node.free()) else built.bind()
+        return built.bind() if bound and not any(True for _ in node.free()) else built
+    if not columns:
+        raise ValueError(
+            f'{node.where}: kind = "{FROM_CATALOGUE}" needs the catalogue of [data]; give '
+            '{kind = "population"} or {kind = "gaussian", mean = ..., sigma = ...}'
+        )
     limits = {cut.kind: cut.values for cut in config.survey.selection}
     apparent, absolute = limits.get("magnitude", {}), limits.get("absolute_magnitude", {})
     low, high = absolute.get("min"), absolute.get("max")

@@ -22,6 +22,7 @@ from oortax.model.constraints import (
     surface_density,
 )
 from oortax.model.coverage import Coverage, coverage
+from oortax.model.db96 import db96_galaxy, db96_survey
 from oortax.model.density import DensityGrid, density_grid
 from oortax.model.diagnose import Diagnosis, diagnose, evaluations
 from oortax.model.galaxy import Component, Galaxy, Model, Outliers
@@ -37,6 +38,9 @@ from oortax.model.likelihood import (
 )
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes, make_nodes
 from oortax.model.predict import Mock, MockReport, predict
+from oortax.model.spd import SPD, spd, spd_of_nodes
+from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
+from oortax.model.torus_spd import spd_by_tori
 
 __all__ = [
     "CONSTRAINTS",
@@ -60,14 +64,18 @@ __all__ = [
     "Nodes",
     "Outliers",
     "PerStar",
+    "SPD",
     "Settings",
     "SgrAProperMotion",
     "StarNodes",
+    "SurveyNodes",
     "SurfaceDensity",
     "TerminalVelocities",
     "VerticalForce",
     "VolumeNodes",
     "coverage",
+    "db96_galaxy",
+    "db96_survey",
     "density_grid",
     "derive",
     "diagnose",
@@ -79,9 +87,14 @@ __all__ = [
     "log_likelihood",
     "log_normalisation",
     "make_nodes",
+    "node_weights",
     "parallax_nodes",
     "per_star",
     "predict",
+    "spd",
+    "spd_by_tori",
+    "spd_of_nodes",
     "star_points",
     "surface_density",
+    "survey_nodes",
 ]

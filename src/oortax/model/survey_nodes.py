@@ -20,7 +20,7 @@ from scipy.stats import qmc
 from oortax import survey as surveys
 from oortax.constants import KAPPA
 from oortax.dynamics import circular_orbits
-from oortax.model.galaxy import Galaxy
+from oortax.model.galaxy import Component, Galaxy
 from oortax.model.likelihood import FinderLike, _finder
 from oortax.model.survey_proposal import (
     DIMENSIONS,
@@ -37,6 +37,8 @@ from oortax.survey import Survey
 _ROUNDS, _PILOT, _CHUNK = 3, 8192, 2048
 # Measurement errors that are drawn: V, parallax, distance modulus, mu_l, mu_b, v_los, colour.
 _NOISE = ("V", "parallax", "distance_modulus", "mu_l", "mu_b", "v_los", "colour")
+# Uniform numbers that a star takes: for the proposal, its errors, and one to spare.
+NUMBERS = DIMENSIONS + len(_NOISE) + 1
 
 
 @final
@@ -82,25 +84,46 @@ class Weighted(NamedTuple):
     J: Float[Array, "n 3"]
 
 
+class DerivedGalaxy(NamedTuple):
+    """What follows from a galaxy's parameters: action finder, bound f and ln masses by component, v_c(R0)."""
+
+    finder: Any
+    dfs: Mapping[str, Any]
+    log_masses: Mapping[str, Array]
+    v_c0: Array
+
+
+def derive_galaxy(galaxy: Galaxy, survey: Survey, finder: FinderLike = "StaeckelFudge") -> DerivedGalaxy:
+    """Everything that the weights of nodes need beside the parameters; traceable."""
+    potential = jax.lax.optimization_barrier(expand(galaxy.potential))
+    orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), _finder(finder)(potential)))
+    dfs = {name: galaxy.components[name].df.bind(orbits) for name in galaxy.names}
+    log_masses = {name: jnp.log(f.mass()) for name, f in dfs.items()}
+    return DerivedGalaxy(built, dfs, log_masses, circular_velocity(potential, survey.sun.R0))
+
+
 def node_weights(
-    galaxy: Galaxy, survey: Survey, nodes: SurveyNodes, finder: FinderLike = "StaeckelFudge",
+    galaxy: Galaxy,
+    survey: Survey,
+    nodes: SurveyNodes,
+    finder: FinderLike = "StaeckelFudge",
+    *,
+    derived: DerivedGalaxy | None = None,
     batch_size: int = _CHUNK,
-) -> Weighted:  # fmt: skip
+) -> Weighted:
     """How many stars the nodes stand for; traceable, differentiable in every parameter of galaxy and Sun.
 
     ln w = ln share_i f_i(J) / M_i + ln [s^2 (kappa s)^2] + ln p_i(M, colour) - ln q, kappa = 4.74 km/s per
     (kpc mas/yr); the sum of w x `accepted` over the nodes of component i is the share of the Galaxy's stars
     that belong to i and are in the survey. Cost: one evaluation of the actions a node. The survey's dust and
-    errors, which the nodes were made with, stay as they were.
+    errors, which the nodes were made with, stay as they were. `derived` saves `derive_galaxy`.
     """
-    potential = jax.lax.optimization_barrier(expand(galaxy.potential))
-    orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), _finder(finder)(potential)))
-    v_c0 = circular_velocity(potential, survey.sun.R0)
-    place = partial(surveys.phase_space, survey.sun, v_c0)
+    known = derive_galaxy(galaxy, survey, finder) if derived is None else derived
+    place = partial(surveys.phase_space, survey.sun, known.v_c0)
 
     def one(node):
         x, v = place(*node)
-        return x, v, built.actions(x, v)
+        return x, v, known.finder.actions(x, v)
 
     at = nodes.l, nodes.b, nodes.s, nodes.mu_l, nodes.mu_b, nodes.v_los
     x, v, J = chunked_map(one, at, batch_size)
@@ -108,11 +131,10 @@ def node_weights(
     parts = []
     ends = np.cumsum((0, *nodes.sizes))
     for name, start, stop in zip(nodes.names, ends[:-1], ends[1:], strict=True):
-        component = galaxy.components[name]
-        f = component.df.bind(orbits)
-        log_f = chunked_map(f.log_f, J[start:stop], batch_size)
-        log_p = log_population(component.stars, nodes.M[start:stop], nodes.colour[start:stop])
-        parts.append(log_shares[galaxy.names.index(name)] + log_f - jnp.log(f.mass()) + log_p)
+        log_f = chunked_map(known.dfs[name].log_f, J[start:stop], batch_size)
+        stars = galaxy.components[name].stars
+        log_p = log_population(stars, nodes.M[start:stop], nodes.colour[start:stop])
+        parts.append(log_shares[galaxy.names.index(name)] + log_f - known.log_masses[name] + log_p)
     measure = 4.0 * jnp.log(nodes.s) + 2.0 * np.log(KAPPA)
     return Weighted(jnp.concatenate(parts) + measure - nodes.log_q, x, v, J)
 
@@ -125,7 +147,7 @@ def log_population(stars: Any, M, colour) -> Array:
     return jax.vmap(colours.log_density)(M, colour)
 
 
-_node_weights = eqx.filter_jit(node_weights)
+_derive_galaxy, _node_weights = eqx.filter_jit(derive_galaxy), eqx.filter_jit(node_weights)
 
 
 def survey_nodes(
@@ -175,6 +197,15 @@ def survey_nodes(
     return _joined(parts)
 
 
+def with_tables(galaxy: Galaxy) -> Galaxy:
+    """The galaxy with every population's p(M, colour), or F(M), computed."""
+    parts = {}
+    for name, part in galaxy.components.items():
+        colours = part.stars.colour_magnitude()
+        parts[name] = Component(part.df, part.stars.bind() if colours is None else colours, part.weight)
+    return Galaxy(galaxy.potential, parts)
+
+
 def host_seeds(key: Array) -> list[list[int]]:
     """Two independent seeds for numpy from a JAX key."""
     return [np.asarray(jax.random.key_data(k)).ravel().tolist() for k in jax.random.split(key)]
@@ -182,22 +213,22 @@ def host_seeds(key: Array) -> list[list[int]]:
 
 def _sobol(rng: np.random.Generator, n: int) -> np.ndarray:
     """n scrambled Sobol points of all the dimensions of a star."""
-    points = qmc.Sobol(DIMENSIONS + len(_NOISE) + 1, scramble=True, rng=rng)
+    points = qmc.Sobol(NUMBERS, scramble=True, rng=rng)
     return points.random(1 << (n - 1).bit_length())[:n]
 
 
 def pilot(galaxy, survey, seed, finder, colour_error, names) -> list[SurveyProposal]:
     """Proposals that have adapted to every component's stars in the survey."""
     rng, sky = np.random.default_rng(seed), sky_of(survey)
-    v_c0 = float(circular_velocity(galaxy.potential, survey.sun.R0))
-    proposals = []
+    derived = _derive_galaxy(galaxy, survey, finder)
+    galaxy, proposals, v_c0 = with_tables(galaxy), [], float(derived.v_c0)
     for name in names:
         proposal = survey_proposal(sky, survey, galaxy.components[name].stars, v_c0, name)
         for _ in range(_ROUNDS):
             uniform = _sobol(rng, _PILOT)
             stars = proposal.draw(uniform[:, :DIMENSIONS], _dust(survey))
             nodes = _of(galaxy, survey, stars, uniform[:, DIMENSIONS:], colour_error, name, _PILOT)
-            log_w = np.asarray(_node_weights(galaxy, survey, nodes, finder).log_w)
+            log_w = np.asarray(_node_weights(galaxy, survey, nodes, derived=derived).log_w)
             w = np.exp(log_w - np.max(log_w, initial=-np.inf)) * np.asarray(nodes.accepted)
             if not np.any(w > 0):
                 raise ValueError(
@@ -275,10 +306,13 @@ def observe_stars(survey: Survey, true: Mapping[str, Any], uniform, colour_error
         if name in ("parallax", "distance_modulus") and not sigma[name] > 0:
             continue
         columns[name] = exact[name] + sigma[name] * noise[name]
-    columns["mu_0"], columns["mu_90"] = (
-        np.asarray(a)
-        for a in surveys.pole_motions(columns["l"], columns["b"], columns["mu_l"], columns["mu_b"])
-    )
+    cuts = [cut for cut in survey.selection if isinstance(cut, surveys.Colour)]
+    if cuts and np.all(np.isnan(columns["colour"])):
+        # F(M) of a population of unknown colours is by definition that of its stars within the window.
+        low, high = (np.clip(end, -10.0, 10.0) for end in (cuts[0].min, cuts[0].max))
+        columns["colour"] = low + (high - low) * uniform[:, _NOISE.index("colour")]
+    motion = surveys.pole_motions(*(columns[name] for name in ("l", "b", "mu_l", "mu_b")))
+    columns["mu_0"], columns["mu_90"] = (np.asarray(a) for a in motion)
     return columns
 
 
