@@ -1,5 +1,6 @@
 """Galaxy, catalogue, nodes and the likelihood that joins them; direct constraints; mock catalogues."""
 
+from oortax.model.binned import BinnedCatalogue, bin_catalogue, binned_noise, log_likelihood_binned
 from oortax.model.catalogue import Catalogue
 from oortax.model.constraints import (
     CONSTRAINTS,
@@ -45,6 +46,7 @@ from oortax.model.torus_spd import spd_by_tori
 __all__ = [
     "CONSTRAINTS",
     "AbstractConstraint",
+    "BinnedCatalogue",
     "Catalogue",
     "CircularVelocity",
     "Component",
@@ -73,6 +75,8 @@ __all__ = [
     "TerminalVelocities",
     "VerticalForce",
     "VolumeNodes",
+    "bin_catalogue",
+    "binned_noise",
     "coverage",
     "db96_galaxy",
     "db96_survey",
@@ -85,6 +89,7 @@ __all__ = [
     "half_width",
     "log_constraints",
     "log_likelihood",
+    "log_likelihood_binned",
     "log_normalisation",
     "make_nodes",
     "node_weights",
