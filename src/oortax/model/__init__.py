@@ -1,6 +1,7 @@
 """Galaxy, catalogue, nodes and the likelihood that joins them; direct constraints; mock catalogues."""
 
 from oortax.model.binned import BinnedCatalogue, bin_catalogue, binned_noise, log_likelihood_binned
+from oortax.model.binned import expected as binned_expected
 from oortax.model.catalogue import Catalogue
 from oortax.model.constraints import (
     CONSTRAINTS,
@@ -76,6 +77,7 @@ __all__ = [
     "VerticalForce",
     "VolumeNodes",
     "bin_catalogue",
+    "binned_expected",
     "binned_noise",
     "coverage",
     "db96_galaxy",

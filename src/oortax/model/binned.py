@@ -191,7 +191,7 @@ def _spread(nodes: SurveyNodes, survey: Survey, names, edges, colour_error: floa
 
 
 class Expected(NamedTuple):
-    """Shares of all stars of the Galaxy expected in the cells (the last: elsewhere), and ln w of the nodes."""
+    """Shares of all stars expected in the cells (the last: elsewhere), and ln w of the nodes."""
 
     shares: Float[Array, " cells"]
     log_w: Float[Array, " n"]
@@ -225,9 +225,9 @@ def log_likelihood_binned(
     """ln L of the counts; traceable, differentiable in every parameter of galaxy and Sun.
 
     "conditional" on the number of stars, ln L = sum_j n_j ln(lambda_j / A); "poisson", with N_all =
-    e^log_number stars in the Galaxy, sum_j [n_j ln(N_all lambda_j) - N_all lambda_j - ln n_j!]; lambda_j is the model's
-    share in cell j, A their sum. -inf where a cell with stars has no nodes of any weight. `binned_noise` says
-    what the nodes' number does to it.
+    e^log_number stars in the Galaxy, sum_j [n_j ln(N_all lambda_j) - N_all lambda_j - ln n_j!]; lambda_j is
+    the model's share in cell j, A their sum. -inf where a cell with stars has no nodes of any weight.
+    `binned_noise` says what the nodes' number does to it.
     """
     if form not in ("conditional", "poisson"):
         raise ValueError(f"form = {form!r} must be 'conditional' or 'poisson'")

@@ -14,6 +14,7 @@ from oortax.df.base import LARGEST_ACTION
 from oortax.df.draw_actions import LEAST_ACTION
 from oortax.dynamics import Torus, circular_orbits, fit_tori
 from oortax.model.galaxy import Galaxy
+from oortax.model.likelihood import FinderLike
 from oortax.model.spd import SPD
 from oortax.model.survey_nodes import (
     error_of,
@@ -48,6 +49,7 @@ def spd_by_tori(
     *,
     tol: float = 1e-3,
     total: tuple[float, float] = (LEAST_ACTION, LARGEST_ACTION),
+    finder: FinderLike = "StaeckelFudge",
     colour_error: float = 0.02,
     progress: bool = True,
 ) -> SPD:
@@ -64,6 +66,7 @@ def spd_by_tori(
     tol : residual asked of a torus; those that stay above it are used all the same, those that are not found
         are left out, as if they were like the others
     total : range of J_r + J_z + |J_phi| (kpc km/s) that is drawn from; the survey must see no others
+    finder : that tells which tori are worth fitting, no more
     colour_error : mag, of observed colours
     progress : show bars
 
@@ -83,8 +86,11 @@ def spd_by_tori(
         drawn = draw_actions(
             f, jax.random.fold_in(of_actions, i), _DRAWN * n_tori, total=total, progress=False
         )
-        seen = survey_nodes(galaxy, survey, jax.random.fold_in(of_noise, i), _PILOT, components=(name,))
-        J, log_chance = _likely_seen(rng, galaxy, survey, seen, drawn.J, n_tori)
+        seen = survey_nodes(
+            galaxy, survey, jax.random.fold_in(of_noise, i), _PILOT, components=(name,), finder=finder
+        )
+        seen = _seen_actions(galaxy, survey, seen, finder)
+        J, log_chance = _likely_seen(rng, seen, drawn.J, n_tori)
         tori = fit_tori(potential, J, tol=tol, n_modes=_MODES, progress=progress)
         found = np.isfinite(np.asarray(tori.E))
         proposal = survey_proposal(sky, survey, component.stars, v_c0, name)
@@ -116,22 +122,28 @@ def spd_by_tori(
     return SPD(**joined, names=galaxy.names, sigma=error_of(survey, colour_error))
 
 
-def _likely_seen(rng, galaxy, survey, nodes, drawn: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _seen_actions(galaxy, survey, nodes, finder) -> tuple[np.ndarray, np.ndarray]:
+    """Actions (m, 3) of stars in the survey, and their weights."""
+    weighted = _weigh(galaxy, survey, nodes, finder)
+    w = np.exp(np.asarray(weighted.log_w)) * np.asarray(nodes.accepted)
+    J = np.asarray(weighted.J)
+    good = (w > 0) & np.all(np.isfinite(J), axis=1)
+    return J[good], w[good]
+
+
+def _likely_seen(rng, seen, drawn: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """n of many actions (k, 3) drawn from f, the likelier the more of their orbits the survey sees.
 
-    The likelihood comes from actions of stars in the survey by the fudge; it decides on the noise only, as
+    The likelihood comes from the actions of stars in the survey, `seen`; it decides on the noise only, as
     ln of the number of times that each was expected to be chosen, over k, is what weights are divided by.
     """
-    weighted = _weigh(galaxy, survey, nodes)
-    w = np.exp(np.asarray(weighted.log_w)) * np.asarray(nodes.accepted)
-    J_seen = np.asarray(weighted.J)
-    good = (w > 0) & np.all(np.isfinite(J_seen), axis=1)
+    J_seen, w = seen
 
     def labels(J):
         s = np.sum(np.abs(J), axis=1)
         return np.stack([np.log(s), J[:, 2] / s, np.log((J[:, 1] + 1e-3 * s) / s)], axis=1)
 
-    mine, theirs = labels(drawn), labels(J_seen[good])
+    mine, theirs = labels(drawn), labels(J_seen)
     edges = [np.unique(np.quantile(theirs[:, k], np.linspace(0.0, 1.0, m + 1)[1:-1])) for k, m in _CELLS]
     sizes = [len(e) + 1 for e in edges]
 
@@ -140,7 +152,7 @@ def _likely_seen(rng, galaxy, survey, nodes, drawn: np.ndarray, n: int) -> tuple
         return np.ravel_multi_index(at, sizes)
 
     in_cell = np.bincount(cells(mine), minlength=int(np.prod(sizes))) + 1.0
-    rate = np.bincount(cells(theirs), w[good], int(np.prod(sizes))) / in_cell
+    rate = np.bincount(cells(theirs), w, int(np.prod(sizes))) / in_cell
     chance = rate[cells(mine)]
     chance = (1.0 - _EVEN) * chance / chance.sum() + _EVEN / len(drawn)
     places = (np.arange(n) + rng.random()) / n
