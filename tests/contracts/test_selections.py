@@ -223,7 +223,8 @@ def observed_stars(rng, n):
     """Quantities far and wide, a tenth of them NaN."""
     ranges = {
         "l": (0, 2 * np.pi), "b": (-np.pi / 2, np.pi / 2), "V": (3, 14), "colour": (0, 2),
-        "parallax": (-1, 6), "parallax_error": (0.01, 0.2), "mu_l": (-10, 10), "mu_b": (-10, 10), "v_los": (-100, 100),
+        "parallax": (-1, 6), "parallax_error": (0.01, 0.2), "mu_l": (-10, 10), "mu_b": (-10, 10),
+        "v_los": (-100, 100),
     }  # fmt: skip
     columns = {name: rng.uniform(lo, hi, n) for name, (lo, hi) in ranges.items()}
     return {name: np.where(rng.random(n) < 0.02, np.nan, values) for name, values in columns.items()}

@@ -158,12 +158,12 @@ class GaiaErrors(AbstractErrors):
     V, v_los_jitter, distance_modulus, parallax_zero_point
         As in `Errors`; V is that of the magnitude on which stars are selected.
 
-    The magnitude of `at` is taken for G. Accuracy: 10 to 20 % in the sky's mean; a factor 1.5 between
-    parts of the sky.
+    The magnitude of `at` is taken for G. Where Gaia has looked more often the errors are smaller than the
+    sky's average; that is not modelled.
 
     >>> gaia = GaiaErrors()
     >>> [round(float(gaia.at(15.0)[name]), 3) for name in ("parallax", "mu_l", "v_los")]
-    [0.029, 0.028, 7.543]
+    [0.029, 0.028, 7.544]
     """
 
     release: str = eqx.field(static=True)

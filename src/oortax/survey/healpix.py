@@ -44,7 +44,7 @@ def nside_of(n_pixels: int) -> int:
 def pixel(nside: int, lon, lat, ordering: str):
     """Index of the pixel that holds a direction (rad; arrays that broadcast).
 
-    >>> int(pixel(16, 0.0, 0.0, "ring")), int(pixel(16, 0.7853981634, 0.7853981634, "ring"))
+    >>> int(pixel(16, 0.0, 0.04, "ring")), int(pixel(16, 0.7853981634, 0.7853981634, "ring"))
     (1440, 427)
     """
     if ordering not in ORDERINGS:

@@ -231,6 +231,10 @@ class ProperMotion(AbstractSelection):
         self.min, self.max = checked_limits("proper_motion", min, max, unit="mas/yr")
         if component not in _MOTIONS:
             raise ValueError(f"proper_motion(component={component!r}): choose one of {', '.join(_MOTIONS)}")
+        if component == "total" and self.max <= 0:
+            raise ValueError(
+                f"proper_motion(max={max!r}): keeps nothing, for no total proper motion is negative"
+            )
         self.component = component
 
     @property
@@ -250,7 +254,7 @@ class ProperMotion(AbstractSelection):
         if self.component != "total":
             return one * inside(observed[self.component], self.min, self.max)
         square = observed["mu_l"] ** 2 + observed["mu_b"] ** 2
-        return one * inside(square, self.min * max(self.min, 0.0), self.max * max(self.max, 0.0))
+        return one * inside(square, max(self.min, 0.0) ** 2, self.max**2)
 
     @property
     def unfoldable(self) -> str:

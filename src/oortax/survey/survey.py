@@ -170,8 +170,8 @@ class Survey(AbstractParametric):
     def sky_nodes(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Nodes (l, b, rad) spread evenly over the footprint, n or more, and the area (sr) of each.
 
-        They integrate a smooth function of direction, times `sky`, over the sky: to about 1/n in a cone, and
-        n^(-3/4) where borders cut through. ValueError if the survey sees no part of the sky.
+        They integrate a smooth function of direction, times `sky`, over the footprint, with an error of some
+        1/n of its variation across it. ValueError if the survey sees no part of the sky.
         """
         caps = [cap for selection in self.selection if (cap := selection.cap()) is not None]
         cap = min(caps, key=lambda cap: cap[1], default=None)
