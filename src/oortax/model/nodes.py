@@ -24,8 +24,8 @@ from oortax.survey import Survey, position
 # polynomials cover all nodes, is spared the wings of F in which no star is.
 _REACH, _LOST = 1.2, 1e-8
 # Directions in a footprint whose borders are no meridians and parallels. An integral over it then errs by
-# some 1e-3, and less where the survey is near and the density of stars hardly varies across it.
-_CURVED = 400
+# some 1e-3 or less (`Survey.sky_nodes`).
+_CURVED = 1200
 
 
 @final

@@ -126,7 +126,8 @@ class Intersection(AbstractSelection):
 
     def sky(self, l, b) -> Scalar:
         """The product of the parts."""
-        return prod(part.sky(l, b) for part in self.parts)
+        value: Any = prod(part.sky(l, b) for part in self.parts)
+        return value
 
     @property
     def curved(self) -> bool:
@@ -165,7 +166,8 @@ class Intersection(AbstractSelection):
 
     def completeness(self, V) -> Scalar:
         """The product of the parts."""
-        return prod(part.completeness(V) for part in self.parts)
+        value: Any = prod(part.completeness(V) for part in self.parts)
+        return value
 
     def completeness_at(self, l, b, V) -> Any:
         """The product of the parts."""
@@ -232,9 +234,10 @@ class Union(AbstractSelection):
 
     def sky(self, l, b) -> Scalar:
         """Of parts on the sky alone their union; else 1 wherever any part is on the sky."""
-        skies = [part.sky(l, b) for part in self.parts]
+        skies: list[Any] = [part.sky(l, b) for part in self.parts]
         if self._on_sky:
-            return 1.0 - prod(1.0 - sky for sky in skies)
+            missed: Any = prod(1.0 - sky for sky in skies)
+            return 1.0 - missed
         return jnp.where(sum(skies) > 0, jnp.ones((), jnp.result_type(skies[0])), 0.0)
 
     @property

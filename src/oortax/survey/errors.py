@@ -323,7 +323,7 @@ class TabulatedErrors(AbstractErrors):
         tables = [[float(np.nanmedian(e[g])) for g in groups] for e in errors]
         centres = [float(np.median(m[g])) for g in groups]
         others = {"typical": float(np.median(m[known]))} | others
-        return cls(centres, *tables, **others)
+        return cls(centres, tables[0], tables[1], tables[2], **others)
 
     def _at(self, i: int, magnitude):
         knots = jnp.asarray(self.magnitude, self.tables.dtype)

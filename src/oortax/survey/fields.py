@@ -83,10 +83,8 @@ class Fields(AbstractSelection):
     def __init__(self, table: Any, band: str = "H", name: str = "colour", at_colour: float | None = None):
         self.band, self.name, self.at_colour = check_band(self.kind, band), name, at_colour
         rows = _columns(_read(Path(table)) if isinstance(table, str | Path) else table)
-        frame = "galactic" if "l" in rows else "icrs"
-        centres = galactic_vectors(
-            self.kind, *(rows[k] for k in (("l", "b") if "l" in rows else ("ra", "dec"))), frame
-        )
+        frame, lon, lat = ("galactic", "l", "b") if "l" in rows else ("icrs", "ra", "dec")
+        centres = galactic_vectors(self.kind, rows[lon], rows[lat], frame)
         _check(rows)
         # Cells that keep nothing need not be looked up.
         kept = rows["fraction"] > 0
@@ -148,7 +146,7 @@ class Fields(AbstractSelection):
         arrays = jnp.broadcast_arrays(*(jnp.asarray(a, self.n.dtype) for a in arrays))
 
         def one(star):
-            return self._missed(*star, None) if colour is None else self._missed(*star)
+            return self._missed(star[0], star[1], star[2], None if colour is None else star[3])
 
         missed = jax.lax.map(one, tuple(a.ravel() for a in arrays), batch_size=_BATCH)
         return 1.0 - missed.reshape(arrays[0].shape)

@@ -293,7 +293,7 @@ class Polygon(AbstractSelection):
             raise ValueError(f"polygon: give three or more vertices [lon, lat] in deg, not {vertices!r}")
         self.vertices = tuple((float(lon), float(lat)) for lon, lat in corners)
         self.frame = str(frame)
-        n = galactic_vectors("polygon", *corners.T, self.frame)
+        n = self._corners()
         if np.linalg.norm(n.mean(axis=0)) < 0.1 or np.min(n @ self.cap()[0]) < np.cos(np.radians(80.0)):
             raise ValueError(
                 "polygon: the vertices lie farther than 80 deg from their mean direction; divide the polygon "
@@ -302,9 +302,14 @@ class Polygon(AbstractSelection):
         if _crosses_itself(self._plane()[1]):
             raise ValueError("polygon: its sides cross or have no length; give the vertices in order")
 
+    def _corners(self) -> np.ndarray:
+        """Galactic unit vectors (n, 3) of the vertices."""
+        corners = np.asarray(self.vertices)
+        return galactic_vectors("polygon", corners[:, 0], corners[:, 1], self.frame)
+
     def _plane(self) -> tuple[np.ndarray, np.ndarray]:
         """Axes (3, 3: right, up, centre) of the projection, and the vertices (n, 2) in it."""
-        n = galactic_vectors("polygon", *np.asarray(self.vertices).T, self.frame)
+        n = self._corners()
         centre = n.mean(axis=0) / np.linalg.norm(n.mean(axis=0))
         right = np.cross(np.eye(3)[np.argmin(np.abs(centre))], centre)
         right /= np.linalg.norm(right)
@@ -322,7 +327,7 @@ class Polygon(AbstractSelection):
 
     def cap(self) -> tuple[np.ndarray, float]:
         """About the mean direction, as far as the farthest vertex."""
-        n = galactic_vectors("polygon", *np.asarray(self.vertices).T, self.frame)
+        n = self._corners()
         centre = n.mean(axis=0) / np.linalg.norm(n.mean(axis=0))
         return centre, float(np.arccos(np.clip(np.min(n @ centre), -1.0, 1.0))) + 1e-9
 

@@ -44,7 +44,7 @@ def check_band(kind: str, band: str) -> str:
     if band not in BANDS:
         near = difflib.get_close_matches(str(band), BANDS, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{kind}(band={band!r}): unknown band{hint} (known: {', '.join(BANDS)})")
+        raise ValueError(f"{kind}: unknown band {band!r}{hint} (known: {', '.join(BANDS)})")
     return band
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 _GOLDEN = np.pi * (3.0 - np.sqrt(5.0))
 _MOST, _CHUNK, _DENSE = 2**21, 16384, 50
@@ -37,47 +37,48 @@ def spiral(axis: np.ndarray, radius: float, n: int) -> tuple[np.ndarray, np.ndar
 def footprint_nodes(
     sky: Callable, cap: tuple[np.ndarray, float] | None, n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """At least n nodes (l, b, rad) where `sky` is above 0, within a cap, and their areas (sr).
+    """Some n nodes (l, b, rad) where `sky` is above 0, within a cap, and their areas (sr).
 
-    A spiral some 50 times as dense is divided among the n: each node moves to the member next to its cell's
-    centre and has the integral of `sky` over the cell, divided by its own, for its area. Cells cut by a
-    border then count by what is left of them. Fewer than n are found only in footprints of less than n / 2e6
-    of the cap. ValueError if there are none.
+    They are a spiral's, each with the same area. Where `sky` varies within a node's cell, which a spiral 50
+    times as dense finds out, the node moves to the cell's member nearest to the centre of what is seen
+    there, and its area times `sky` there is the integral over the cell. Footprints of less than 1e-3 of their
+    cap get fewer nodes and coarser borders. ValueError if nothing is seen.
     """
     axis, radius = (np.array([0.0, 0.0, 1.0]), np.pi) if cap is None else cap
-    seeds = _seen(sky, axis, radius, n)[0]
-    dense, value, area = _seen(sky, axis, radius, _DENSE * n)
-    cell = cKDTree(seeds).query(dense)[1]
-    total = np.bincount(cell, value * area, len(seeds))
-    centres = np.stack([np.bincount(cell, value * dense[:, i], len(seeds)) for i in range(3)], axis=1)
-    held = total > 0
-    centres = centres[held] / np.linalg.norm(centres[held], axis=1)[:, None]
-    # Of each cell's members the one nearest to its centre.
-    away = np.sum((dense - centres[(np.cumsum(held) - 1)[cell]]) ** 2, axis=1)
-    order = np.lexsort((away, cell))
-    node = order[np.unique(cell[order], return_index=True)[1]]
-    x = dense[node]
-    l = np.mod(np.arctan2(x[:, 1], x[:, 0]), 2.0 * np.pi)
-    return l, np.arctan2(x[:, 2], np.hypot(x[:, 0], x[:, 1])), total[held] / value[node]
-
-
-def _seen(sky: Callable, axis, radius: float, n: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """At least n unit vectors of a spiral where `sky` is above 0, `sky` there, and the area of each (sr)."""
-    size = n
-    while True:
-        l, b, area = spiral(axis, radius, size)
-        value = np.concatenate(
-            [np.asarray(sky(l[i : i + _CHUNK], b[i : i + _CHUNK])) for i in range(0, size, _CHUNK)]
-        )
-        seen = value > 0.0
-        if seen.sum() >= n or size >= _MOST:
-            break
-        size = min(_MOST, int(1.1 * size * n / max(seen.sum(), 0.02 * n)) + 1)
-    if not seen.any():
+    l, b, _ = spiral(axis, radius, 16 * n)
+    share = np.count_nonzero(_evaluated(sky, l, b)) / len(l)
+    size = int(min(n / max(share, 1e-3), _MOST // 8))
+    dense_l, dense_b, dense_area = spiral(axis, radius, min(_DENSE * size, _MOST))
+    value = _evaluated(sky, dense_l, dense_b)
+    if not value.any():
         raise ValueError(
             "the survey sees no part of the sky: its cuts on direction exclude each other; check their "
             "frames and that angles are in deg"
         )
-    l, b = l[seen], b[seen]
-    n_hat = np.stack([np.cos(b) * np.cos(l), np.cos(b) * np.sin(l), np.sin(b)], axis=-1)
-    return n_hat, value[seen], area
+    l, b, area = spiral(axis, radius, size)
+    dense = _vectors(dense_l, dense_b)
+    cell = np.asarray(KDTree(_vectors(l, b)).query(dense)[1])
+    count, total = np.bincount(cell, minlength=size), np.bincount(cell, value, size)
+    own = _evaluated(sky, l, b)
+    even = (own > 0) & (np.bincount(cell, np.abs(value - own[cell]), size) <= 1e-12 * count)
+    cut = (total > 0) & ~even
+    # Of each uneven cell's seen members the one nearest to their mean.
+    mean = np.stack([np.bincount(cell, value * x, size) for x in dense.T], axis=1)[cut] / total[cut, None]
+    members = np.flatnonzero(cut[cell] & (value > 0))
+    away = np.sum((dense[members] - mean[(np.cumsum(cut) - 1)[cell[members]]]) ** 2, axis=1)
+    order = members[np.lexsort((away, cell[members]))]
+    moved = order[np.unique(cell[order], return_index=True)[1]]
+    areas = np.concatenate(
+        [np.full(even.sum(), area), area * (total / np.maximum(count, 1))[cut] / value[moved]]
+    )
+    return np.concatenate([l[even], dense_l[moved]]), np.concatenate([b[even], dense_b[moved]]), areas
+
+
+def _evaluated(sky: Callable, l: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`sky` in pieces of one size, so that it is compiled once."""
+    padded = [np.resize(x, -(-len(l) // _CHUNK) * _CHUNK).reshape(-1, _CHUNK) for x in (l, b)]
+    return np.concatenate([np.asarray(sky(*piece)) for piece in zip(*padded, strict=True)])[: len(l)]
+
+
+def _vectors(l: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(b) * np.cos(l), np.cos(b) * np.sin(l), np.sin(b)], axis=-1)

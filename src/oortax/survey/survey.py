@@ -168,10 +168,11 @@ class Survey(AbstractParametric):
         return any(selection.curved for selection in self.selection)
 
     def sky_nodes(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Nodes (l, b, rad) spread evenly over the footprint, n or more, and the area (sr) of each.
+        """Nodes (l, b, rad) spread evenly over the footprint, some n, and the area (sr) of each.
 
-        They integrate a smooth function of direction, times `sky`, over the footprint, with an error of some
-        1/n of its variation across it. ValueError if the survey sees no part of the sky.
+        The sum of area x `sky` x f approximates the integral of a smooth f over the footprint. Accuracy, of a
+        disc's counts within 1 kpc with n = 1200: 1e-6 on the whole sky, 2e-4 in a cone, 1.4e-3 where borders
+        cut through a steep gradient; it falls as 1/n. ValueError if the survey sees no part of the sky.
         """
         caps = [cap for selection in self.selection if (cap := selection.cap()) is not None]
         cap = min(caps, key=lambda cap: cap[1], default=None)
