@@ -226,7 +226,8 @@ def _check(rows: dict[str, np.ndarray]) -> None:
     if not np.all((rows["radius"] > 0) & (rows["radius"] <= 90)):
         raise ValueError("fields: every radius must be between 0 and 90 deg")
     for lo, hi in (("magnitude_min", "magnitude_max"), ("colour_min", "colour_max")):
-        empty = ~(rows[lo] < rows[hi])
+        # Tables may list cells without extent, of which nothing was observed.
+        empty = ~(rows[lo] < rows[hi]) & (rows["fraction"] > 0)
         if empty.any():
             raise ValueError(
                 f"fields: {lo} is not less than {hi} in row {np.flatnonzero(empty)[0]} (of {len(empty)})"
