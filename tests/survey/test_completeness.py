@@ -188,3 +188,16 @@ def fields(**changes):
 def test_bad_input_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_cells_without_extent_may_be_listed_if_nothing_was_observed_in_them():
+    """As three of APOGEE's cohorts are."""
+    table = {
+        "l": [1.0, 1.0],
+        "b": [2.0, 2.0],
+        "radius": [1.0, 1.0],
+        "magnitude_min": [7.0, 9.0],
+        "magnitude_max": [9.0, 9.0],
+        "fraction": [0.5, 0.0],
+    }
+    assert Fields(table).magnitude_limits() == (7.0, 9.0)

@@ -133,7 +133,13 @@ class Fields(AbstractSelection):
         """Probability that a star is in no cell that drew it: one star."""
         away = jnp.sum((self.n - direction(l, b)) ** 2, axis=-1)
         within = 4 * jnp.sin(self.radius / 2) ** 2 - away
-        depth, which = jax.lax.top_k(within, self.overlaps)
+
+        # The few fields that may hold the star, one after the other: top_k is 3.5 times slower on a CPU.
+        def deepest(within, _):
+            i = jnp.argmax(within)
+            return within.at[i].set(-jnp.inf), (within[i], i)
+
+        _, (depth, which) = jax.lax.scan(deepest, within, length=self.overlaps)
         lo, hi, blue, red, fraction = jnp.moveaxis(self.cells[which], -1, 0)
         hit = (V >= lo) & (V < hi) & (depth >= 0)[:, None]
         if colour is not None:
