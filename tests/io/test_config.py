@@ -7,7 +7,7 @@ import tomllib
 import numpyro.distributions as dist
 import pytest
 
-from oortax import data, io
+from oortax import data, io, survey
 from oortax.io.nodes import Free
 from oortax.io.priors import PRIORS, check_support, parse_prior, start_of
 
@@ -249,3 +249,11 @@ def test_the_demo_frees_ten_parameters_or_more():
     assert len(free) + ("prior" in outliers["fraction"]) >= 10
     assert {"potential.disc.M", "potential.disc.b", "potential.halo.rho_s", "potential.halo.q"} <= set(free)
     assert {"sun.U", "sun.V", "sun.W"} <= set(free)
+
+
+def test_errors_may_have_a_kind(document):
+    document["survey"]["errors"] = {"kind": "gaia", "release": "dr4", "scale": 1.1}
+    node = io.parse_config(document).survey.errors
+    assert node.kind == "gaia" and node.build(survey.ERRORS).release == "dr4"
+    document["survey"]["errors"] = {"kind": "gaja"}
+    assert "survey.errors: unknown kind 'gaja'; did you mean 'gaia'" in message(document)

@@ -256,17 +256,18 @@ def _parse_data(table: Mapping[str, Any], folder: Path) -> Data:
 
 def _parse_survey(table: Mapping[str, Any]) -> SurveyConfig:
     from oortax import survey
-    from oortax.survey import EXTINCTIONS
+    from oortax.survey import ERRORS, EXTINCTIONS
 
     check_keys(table, ("selection", "errors", "extinction"), "survey")
     cuts = table.get("selection", [])
     if not isinstance(cuts, list):
         raise ValueError('survey.selection must be a list of tables such as [{kind = "abs_b", min = 25.0}]')
+    errors = _table(table.get("errors", {}), "survey.errors")
     parsed = SurveyConfig(
         selection=tuple(
             parse_node(cut, f"survey.selection[{i}]", survey.SELECTIONS) for i, cut in enumerate(cuts)
         ),
-        errors=parse_node(table.get("errors", {}), "survey.errors", survey.Errors),
+        errors=parse_node(errors, "survey.errors", ERRORS if "kind" in errors else survey.Errors),
         extinction=(
             parse_node(table["extinction"], "survey.extinction", EXTINCTIONS)
             if "extinction" in table

@@ -40,7 +40,7 @@ class Node:
     ----------
     where : dotted path of the part, for messages
     kind : name in its registry; None for parts that have only one class
-    values : by key: a number, a string, a list, a `Free` or another `Node`
+    values : by key: a number, a string, a list, a `Free`, another `Node` or a list of nodes
     """
 
     where: str
@@ -64,22 +64,27 @@ class Node:
         for key, value in self.values.items():
             if isinstance(value, Free):
                 yield f"{self.where}.{key}", value
-            elif isinstance(value, Node):
-                yield from value.free()
+            for part in value if isinstance(value, list) else [value]:
+                if isinstance(part, Node):
+                    yield from part.free()
 
     def resolved(self) -> dict[str, Any]:
         """The table that gives this part, with defaults spelt out."""
         head = {} if self.kind is None else {"kind": self.kind}
-        return head | {
-            key: value.resolved() if isinstance(value, Free | Node) else value
-            for key, value in self.values.items()
-            if value is not None
-        }
+        return head | {key: _resolved(value) for key, value in self.values.items() if value is not None}
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_resolved(part) for part in value]
+    return value.resolved() if isinstance(value, Free | Node) else value
 
 
 def _built(value: Any, registry: Registry | type) -> Any:
     if isinstance(value, Free):
         return value.value
+    if isinstance(value, list):
+        return [_built(part, registry) for part in value]
     return value.build(registry) if isinstance(value, Node) else value
 
 
@@ -170,7 +175,13 @@ def _parse_value(value: Any, where: str, registry: Registry | type) -> Any:
             f"{where} = {dict(value)!r}: give a number (fixed) or "
             '{prior = "Normal(0, 1)", start = 0.0} (free)'
         )
-    if isinstance(value, bool | int | float | str | list):
+    if isinstance(value, list):
+        parts = (
+            _parse_value(p, f"{where}[{i}]", registry) if isinstance(p, Mapping) else p
+            for i, p in enumerate(value)
+        )
+        return list(parts)
+    if isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"{where} = {value!r}: expected a number")
 

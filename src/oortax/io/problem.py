@@ -152,6 +152,8 @@ def _survey_errors(config: Config, columns: Mapping[str, np.ndarray]) -> tuple[A
     from oortax import survey
 
     node, notes = config.survey.errors, []
+    if node.kind not in (None, "constant"):
+        return node.build(survey.ERRORS), notes
     for name in ("parallax", "distance_modulus"):
         known = columns[f"{name}_error"][np.isfinite(columns[f"{name}_error"])]
         if node.values.get(name) is not None or len(known) == 0:
@@ -162,7 +164,7 @@ def _survey_errors(config: Config, columns: Mapping[str, np.ndarray]) -> tuple[A
             notes.append(
                 f"the selection is folded over the catalogue's median parallax error, {median:g} mas"
             )
-    return node.build(survey.Errors), notes
+    return node.build(survey.Errors if node.kind is None else survey.ERRORS), notes
 
 
 def _subset(columns: Mapping[str, np.ndarray], config: Config) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -181,23 +183,25 @@ def _assume_errors(
 ) -> tuple[dict[str, np.ndarray], RowReport]:
     """Fill errors the catalogue does not state with the survey's, and say so."""
     notes = []
-    for keys, assumed, unit in (
-        (("mu_l_error", "mu_b_error"), float(errors.pm), "mas/yr"),
-        (("v_los_error",), float(errors.v_los), "km/s"),
-        (("parallax_error",), float(errors.parallax), "mas"),
-        (("distance_modulus_error",), float(errors.distance_modulus), "mag"),
+    of_star = {name: np.asarray(sigma) for name, sigma in errors.at(columns["V"]).items()}
+    for keys, sigma, unit in (
+        (("mu_l_error", "mu_b_error"), of_star["mu_l"], "mas/yr"),
+        (("v_los_error",), of_star["v_los"], "km/s"),
+        (("parallax_error",), of_star["parallax"], "mas"),
+        (("distance_modulus_error",), of_star["distance_modulus"], "mag"),
     ):
         known = columns[keys[0].removesuffix("_error")]
         missing = np.isfinite(known) & ~np.isfinite(columns[keys[0]])
         if not missing.any():
             continue
-        if not assumed > 0:
+        if not np.all(sigma[missing] > 0):
             raise ValueError(
                 f"{report.source}: {keys[0]} is missing for {int(missing.sum()):,} stars: map a column to "
                 f"it or give survey.errors = {{{keys[0].removesuffix('_error')} = ...}}"
             )
         for key in keys:
-            columns[key] = np.where(missing, assumed, columns[key])
+            columns[key] = np.where(missing, sigma, columns[key])
+        assumed = float(np.median(sigma[missing]))
         notes.append(f"{' and '.join(keys)} of {assumed:g} {unit} assumed for {int(missing.sum()):,} stars")
     columns["mu_lb_corr"] = np.where(np.isfinite(columns["mu_lb_corr"]), columns["mu_lb_corr"], 0.0)
     return columns, report.with_notes(notes)

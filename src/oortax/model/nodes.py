@@ -23,6 +23,9 @@ from oortax.survey import Survey, position
 # nodes that together hold this share of the stars by the components' rough density: the density grid, whose
 # polynomials cover all nodes, is spared the wings of F in which no star is.
 _REACH, _LOST = 1.2, 1e-8
+# Directions in a footprint whose borders are no meridians and parallels. An integral over it then errs by
+# some 1e-3 or less (`Survey.sky_nodes`).
+_CURVED = 1200
 
 
 @final
@@ -153,28 +156,14 @@ def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int, reach: float) -> 
     edges = [survey.distance_edges(galaxy.components[name].stars) for name in galaxy.names]
     ends = _distinct(np.minimum(np.concatenate([np.asarray(e) for e in edges]), reach))
     s, w_s = _panels(_divided(ends), 8 * refine)
-    b_edges = np.array(survey.edges_b())
-    b, w_b = _panels(b_edges, 6 * refine)
-    l_edges = np.array(survey.edges_l())
-    if len(l_edges) == 2:
-        # Seen from far out the Galactic centre stands out: more longitudes where the survey reaches past it.
-        n_l = (24 if ends[-1] > 0.5 * float(survey.sun.R0) else 12) * refine
-        l, w_l = (np.arange(n_l) + 0.5) * 2.0 * np.pi / n_l, np.full(n_l, 2.0 * np.pi / n_l)
-    else:
-        l, w_l = _panels(l_edges, 8 * refine)
-    sky = np.asarray(jax.vmap(lambda b: jax.vmap(lambda l: survey.sky(l, b))(jnp.asarray(l)))(jnp.asarray(b)))
-    B, L = np.meshgrid(b, l, indexing="ij")
-    area = (w_b * np.cos(b))[:, None] * w_l * sky
-    seen = area.ravel() > 0.0
-    if not seen.any():
-        raise ValueError("the survey sees no part of the sky: its cuts on position exclude each other")
-    n_sky, n_s = int(seen.sum()), len(s)
+    l, b, area = _sky_nodes(survey, refine, ends[-1])
+    n_sky, n_s = len(l), len(s)
     grid = {
-        "l": np.tile(L.ravel()[seen], n_s),
-        "b": np.tile(B.ravel()[seen], n_s),
+        "l": np.tile(l, n_s),
+        "b": np.tile(b, n_s),
         "s": np.repeat(s, n_sky),
     }
-    w = np.repeat(w_s * s * s, n_sky) * np.tile(area.ravel()[seen], n_s)
+    w = np.repeat(w_s * s * s, n_sky) * np.tile(area, n_s)
     arrays = {name: jnp.asarray(values) for name, values in grid.items()}
     selection = {}
     for name in galaxy.names:
@@ -188,6 +177,29 @@ def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int, reach: float) -> 
     everything = VolumeNodes(**arrays, w=jnp.asarray(w), selection=selection)
     kept = _peopled(galaxy, survey, everything)
     return jax.tree.map(lambda a: a[kept], everything)
+
+
+def _sky_nodes(survey: Survey, refine: int, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Directions (l, b, rad) in which the survey sees anything, and the area (sr) of each.
+
+    The fraction of stars that it sees there is left to the folded selection.
+    """
+    if survey.curved:
+        return survey.sky_nodes(_CURVED * refine**2)
+    b, w_b = _panels(np.array(survey.edges_b()), 6 * refine)
+    l_edges = np.array(survey.edges_l())
+    if len(l_edges) == 2:
+        # Seen from far out the Galactic centre stands out: more longitudes where the survey reaches past it.
+        n_l = (24 if reach > 0.5 * float(survey.sun.R0) else 12) * refine
+        l, w_l = (np.arange(n_l) + 0.5) * 2.0 * np.pi / n_l, np.full(n_l, 2.0 * np.pi / n_l)
+    else:
+        l, w_l = _panels(l_edges, 8 * refine)
+    sky = np.asarray(jax.vmap(lambda b: jax.vmap(lambda l: survey.sky(l, b))(jnp.asarray(l)))(jnp.asarray(b)))
+    B, L = np.meshgrid(b, l, indexing="ij")
+    seen = sky.ravel() > 0.0
+    if not seen.any():
+        raise ValueError("the survey sees no part of the sky: its cuts on position exclude each other")
+    return L.ravel()[seen], B.ravel()[seen], ((w_b * np.cos(b))[:, None] * w_l).ravel()[seen]
 
 
 def _peopled(galaxy: Galaxy, survey: Survey, volume: VolumeNodes) -> np.ndarray:

@@ -22,6 +22,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.scipy.special import ndtr
 
+from oortax.survey.selection import is_open, narrowest
 from oortax.types import Scalar
 
 WINGS = 6.0
@@ -45,18 +46,10 @@ def _cdf(limit, centre, sigma):
 
 def _parallax_probability(selections, V, parallax, sigma):
     """Chance that the observed parallax passes all cuts, given the observed magnitude."""
-    lo, hi = -np.inf, np.inf
-    for selection in selections:
-        new_lo, new_hi = selection.parallax_limits(V, sigma)
-        lo = new_lo if _is_open(lo) else lo if _is_open(new_lo) else jnp.maximum(lo, new_lo)
-        hi = new_hi if _is_open(hi) else hi if _is_open(new_hi) else jnp.minimum(hi, new_hi)
-    if _is_open(lo) and _is_open(hi):
+    lo, hi = narrowest(selection.parallax_limits(V, sigma) for selection in selections)
+    if is_open(lo) and is_open(hi):
         return jnp.ones_like(V)
     return jnp.maximum(_cdf(hi, parallax, sigma) - _cdf(lo, parallax, sigma), 0.0) * jnp.ones_like(V)
-
-
-def _is_open(limit) -> bool:
-    return isinstance(limit, float) and np.isinf(limit)
 
 
 def _breaks(selections, mu, parallax, sigma) -> list:
@@ -79,6 +72,8 @@ def fold(
     mu,
     parallax,
     parallax_error,
+    direction: tuple = (0.0, 0.0),
+    error_at: Callable | None = None,
 ) -> Scalar:
     """The probability integral of the module's docstring for one star or one population.
 
@@ -95,6 +90,10 @@ def fold(
         Distance modulus plus extinction.
     parallax, parallax_error : shape (), mas
         Expected observed parallax, and its error.
+    direction : (l, b), rad
+        In which completeness may vary.
+    error_at : callable, optional
+        Parallax error as a function of the observed magnitude, where it is not the same for all.
     """
     dtype = jnp.result_type(mu, parallax, float)
     sigma = jnp.maximum(parallax_error, _SMALLEST_ERROR * jnp.abs(parallax))
@@ -114,7 +113,9 @@ def fold(
     half, middle = jnp.diff(edges) / 2, (edges[1:] + edges[:-1]) / 2
     m = (middle[:, None] + half[:, None] * jnp.asarray(_NODES, dtype)).ravel()
     weights = (half[:, None] * jnp.asarray(_WEIGHTS, dtype)).ravel()
+    if error_at is not None:
+        sigma = jnp.maximum(error_at(m + mu), _SMALLEST_ERROR * jnp.abs(parallax))
     values = jax.vmap(density)(m) * _parallax_probability(selections, m + mu, parallax, sigma)
     for selection in selections:
-        values = values * selection.completeness(m + mu)
+        values = values * selection.completeness_at(*direction, m + mu)
     return jnp.sum(weights * values)

@@ -1,29 +1,51 @@
 """Selection: the cuts that decide which stars are in a catalogue.
 
-A cut acts twice. On the host, `accepts` filters the rows of a catalogue by what was observed. In
-the normalisation, the same cut is folded over the measurement errors: it states which observed
-apparent magnitudes and parallaxes pass, and `oortax.survey.fold` integrates over the noise, so that
-a hard cut on an observed quantity becomes a smooth and exactly differentiable function of the true
-one. Cuts on the sky have no error to fold over.
+A cut acts in three ways, which agree. On the host, `accepts` filters the rows of a catalogue by what was
+observed. In predictions, `weight` is the probability that a star with given observed quantities is in the
+catalogue. In the normalisation of a fit the same cut is folded over the measurement errors: it states which
+observed apparent magnitudes and parallaxes pass, and `oortax.survey.fold` integrates over the noise, so that
+a hard cut on an observed quantity becomes a smooth and exactly differentiable function of the true one. Cuts
+on the sky have no error to fold over.
+
+A cut on proper motions or v_los cannot be folded in this way, for the folded selection knows places only:
+`Survey.folded` raises for it, and so does a fit. It acts where the weights of stars in all six dimensions are
+at hand: draw (x, v) and the noise, and average `Survey.weight` of what is observed (`Survey.observed`).
+
+`a & b`, `a | b` and `~a` are the intersection, union and complement of selections.
 """
 
 import difflib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, final
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from interpax import interp1d
-from jaxtyping import Array, Float
-from numpyro.distributions import constraints
 
-from oortax.params import AbstractParametric, as_array, param
+from oortax.params import AbstractParametric
+from oortax.survey.frames import galactic_to_icrs
 from oortax.types import Scalar
 
 Limits = tuple[Any, Any]
 Columns = Mapping[str, Any]
+
+BANDS = (
+    "U", "B", "V", "R", "I", "J", "H", "K", "Ks", "G", "BP", "RP", "GRVS", "u", "g", "r", "i", "z", "y",
+)  # fmt: skip
+"""Bands by name: Johnson and Cousins, near-infrared, Gaia, and SDSS-like."""
+
+_ALIASES = {"pmra": "mu_ra", "pmdec": "mu_dec", "pml": "mu_l", "pmb": "mu_b"}
+
+
+def check_band(kind: str, band: str) -> str:
+    """The band, if it is known; ValueError with the nearest known one."""
+    if band not in BANDS:
+        near = difflib.get_close_matches(str(band), BANDS, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{kind}: unknown band {band!r}{hint} (known: {', '.join(BANDS)})")
+    return band
 
 
 def column(columns: Columns, name: str, wanted_by: str) -> np.ndarray:
@@ -37,13 +59,40 @@ def column(columns: Columns, name: str, wanted_by: str) -> np.ndarray:
     return np.asarray(columns[name], dtype=np.float64)
 
 
-def _within(values: np.ndarray, lo: float, hi: float) -> np.ndarray:
+def observable(observed: Columns, name: str, wanted_by: str):
+    """An observed quantity as a JAX array; proper motions in ra and dec follow from those in l and b.
+
+    pmra, pmdec, pml and pmb are taken for mu_ra, mu_dec, mu_l and mu_b. ValueError if there is no such
+    quantity.
+    """
+    known = {_ALIASES.get(key, key): values for key, values in observed.items()}
+    if name in ("mu_ra", "mu_dec") and name not in known:
+        for key in ("l", "b", "mu_l", "mu_b"):
+            if key not in known:
+                column(observed, key, wanted_by)
+        arrays = jnp.broadcast_arrays(*(jnp.asarray(known[key]) for key in ("l", "b", "mu_l", "mu_b")))
+        motions = jax.vmap(_to_icrs)(*(a.ravel() for a in arrays))
+        return motions[name == "mu_dec"].reshape(arrays[0].shape)
+    if name not in known:
+        column(observed, name, wanted_by)
+    return jnp.asarray(known[name], jnp.result_type(jnp.asarray(known[name]), float))
+
+
+def _to_icrs(l, b, mu_l, mu_b):
+    """Equatorial proper motions; a star without all four gets NaN, and no NaN in its gradients."""
+    star = jnp.stack([l, b, mu_l, mu_b])
+    fine = jnp.all(jnp.isfinite(star))
+    _, _, mu_ra, mu_dec = galactic_to_icrs(*jnp.where(fine, star, 0.0))
+    return jnp.where(fine, mu_ra, jnp.nan), jnp.where(fine, mu_dec, jnp.nan)
+
+
+def within(values: np.ndarray, lo: float, hi: float) -> np.ndarray:
     """lo <= value <= hi; NaN never passes."""
     with np.errstate(invalid="ignore"):
         return (values >= lo) & (values <= hi)
 
 
-def _limits(kind: str, lo, hi, floor=-np.inf, ceiling=np.inf, unit="mag") -> tuple[float, float]:
+def checked_limits(kind: str, lo, hi, floor=-np.inf, ceiling=np.inf, unit="mag") -> tuple[float, float]:
     """Checked limits as floats; None leaves a side open."""
     low = -np.inf if lo is None else float(lo)
     high = np.inf if hi is None else float(hi)
@@ -61,6 +110,7 @@ def _limits(kind: str, lo, hi, floor=-np.inf, ceiling=np.inf, unit="mag") -> tup
 class AbstractSelection(AbstractParametric):
     """One cut. A new one is a final subclass with `kind`, `columns`, `accepts`, and whichever of the
     other methods it restricts (each by default lets everything pass), and a line in `SELECTIONS`.
+    A cut on anything else than direction, magnitude and parallax overrides `weight` and `unfoldable`.
     """
 
     kind: eqx.AbstractClassVar[str]
@@ -74,9 +124,63 @@ class AbstractSelection(AbstractParametric):
     def accepts(self, columns: Columns) -> np.ndarray:
         """Which rows pass, by what was observed (host side). l, b in rad, parallax in mas, magnitudes."""
 
+    @property
+    def observables(self) -> tuple[str, ...]:
+        """Names of the observed quantities that `weight` reads."""
+        return self.columns
+
+    def weight(self, observed: Columns) -> Any:
+        """Probability, in [0, 1], that a star that shows these observed quantities is in the catalogue.
+
+        Parameters
+        ----------
+        observed : mapping of arrays that broadcast against each other
+            l, b (rad), apparent magnitudes by their band, colours by their name, parallax, parallax_error
+            (mas), mu_l, mu_b or mu_ra, mu_dec (mas/yr, with the cosine), v_los (km/s), as far as the cut
+            reads them (`observables`). A star with NaN among these has weight 0.
+
+        Traceable. The derivative is that of the fractions; hard edges have none.
+        """
+        values = {name: observable(observed, name, self.kind) for name in self.observables}
+        finite = _all_finite(values)
+        safe = {name: jnp.where(finite, value, 1.0) for name, value in values.items()}
+        return jnp.where(finite, self._chance(safe, jnp.ones_like(finite, dtype=float)), 0.0)
+
+    def _chance(self, observed: dict, one) -> Any:
+        """`weight` of finite quantities; `one` has the shape of all of them together."""
+        l, b = (observed.get(name, 0.0 * one) for name in ("l", "b"))
+        value = one * self.sky(l, b)
+        band = getattr(self, "band", "V")
+        if band in observed:
+            V = observed[band]
+            value = value * inside(V, *self.magnitude_limits()) * self.completeness_at(l, b, V)
+        if "parallax" in observed:
+            V, error = (observed.get(name, 0.0 * one) for name in (band, "parallax_error"))
+            value = value * inside(observed["parallax"], *self.parallax_limits(V, error))
+        return value
+
+    @property
+    def unfoldable(self) -> str:
+        """Why the cut cannot be folded over a population in `Survey.folded`; empty if it can."""
+        return ""
+
+    @property
+    def placed(self) -> bool:
+        """Whether `sky`, `magnitude_limits` and `completeness_at` together are the whole cut."""
+        return set(self.observables) <= {"l", "b", "V", getattr(self, "band", "V")}
+
     def sky(self, l, b) -> Scalar:
-        """1 where the direction (rad) passes, else 0."""
+        """1 where the direction (rad) passes, else 0; or the fraction of stars there."""
         return jnp.ones(jnp.broadcast_shapes(jnp.shape(l), jnp.shape(b)), jnp.result_type(l, b, float))
+
+    @property
+    def curved(self) -> bool:
+        """Whether `sky` or `completeness_at` change elsewhere on the sky than at `edges_l` and `edges_b`."""
+        return False
+
+    def cap(self) -> tuple[np.ndarray, float] | None:
+        """Galactic unit vector and radius (rad) of a cap outside which `sky` is 0; None for the whole sky."""
+        return None
 
     def edges_l(self) -> tuple[float, ...]:
         """Galactic longitudes (rad, in [0, 2 pi]) at which `sky` steps."""
@@ -90,6 +194,10 @@ class AbstractSelection(AbstractParametric):
         """Interval of the observed apparent magnitude that passes."""
         return -np.inf, np.inf
 
+    def magnitude_steps(self) -> tuple[float, ...]:
+        """Apparent magnitudes other than `magnitude_limits` at which `completeness_at` jumps."""
+        return ()
+
     def parallax_limits(self, V, parallax_error) -> Limits:
         """Interval of the observed parallax (mas) that passes at the observed apparent magnitude V."""
         return -np.inf, np.inf
@@ -102,8 +210,12 @@ class AbstractSelection(AbstractParametric):
         """Probability that a star of observed apparent magnitude V is in the catalogue at all."""
         return jnp.ones_like(jnp.asarray(V, dtype=jnp.result_type(V, float)))
 
+    def completeness_at(self, l, b, V) -> Any:
+        """The same in the direction (l, b) (rad), where it depends on that; arrays that broadcast."""
+        return self.completeness(V)
+
     def completeness_breaks(self) -> tuple[float, ...]:
-        """Apparent magnitudes at which `completeness` is not analytic."""
+        """Apparent magnitudes at which `completeness_at` is not analytic."""
         return ()
 
     @property
@@ -111,331 +223,44 @@ class AbstractSelection(AbstractParametric):
         """Whether the observed parallax enters the cut."""
         return "parallax" in self.columns
 
+    def __and__(self, other: "AbstractSelection") -> "AbstractSelection":
+        from oortax.survey.combine import Intersection
 
-@final
-class Magnitude(AbstractSelection):
-    """min <= observed apparent magnitude <= max in one band, both hard.
+        return Intersection((self, other))
 
-    >>> Magnitude(band="V", max=10.5).accepts({"V": [9.0, 10.6, float("nan")]}).tolist()
-    [True, False, False]
-    """
+    def __or__(self, other: "AbstractSelection") -> "AbstractSelection":
+        from oortax.survey.combine import Union
 
-    kind: ClassVar[str] = "magnitude"
-    band: str = eqx.field(static=True)
-    min: float = eqx.field(static=True)
-    max: float = eqx.field(static=True)
+        return Union((self, other))
 
-    def __init__(self, band: str = "V", min: float | None = None, max: float | None = None):
-        self.band = band
-        self.min, self.max = _limits("magnitude", min, max)
+    def __invert__(self) -> "AbstractSelection":
+        from oortax.survey.combine import Complement
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.band,)
+        return Complement(self)
 
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Rows with a magnitude within the limits."""
-        return _within(column(columns, self.band, self.kind), self.min, self.max)
 
-    def magnitude_limits(self) -> tuple[float, float]:
-        """The limits themselves."""
-        return self.min, self.max
+def _all_finite(values: Mapping[str, Any]):
+    """Where all arrays are finite, in their common shape."""
+    finite = jnp.ones((), bool)
+    for value in values.values():
+        finite = finite & jnp.isfinite(value)
+    return finite
 
 
-@final
-class AbsoluteMagnitude(AbstractSelection):
-    """min <= M_obs <= max, M_obs = V + 5 log10(parallax / 100 mas) from what was observed.
+def inside(value, lo, hi):
+    """1 where lo <= value <= hi, else 0, in the dtype of the value."""
+    return jnp.where((value >= lo) & (value <= hi), jnp.ones((), jnp.result_type(value, float)), 0.0)
 
-    No correction for extinction or for the parallax zero point enters M_obs, and a star without a
-    positive parallax has none and fails. The folded probability includes the parallax error, the
-    magnitude error, the zero point and the extinction.
 
-    >>> cut = AbsoluteMagnitude(min=0.2, max=1.6)
-    >>> cut.accepts({"V": [6.0, 6.0, 6.0], "parallax": [10.0, 1.0, -1.0]}).tolist()
-    [True, False, False]
-    """
+def narrowest(limits) -> Limits:
+    """The intersection of intervals, whose ends are arrays or infinite floats."""
+    lo, hi = -np.inf, np.inf
+    for new_lo, new_hi in limits:
+        lo = new_lo if is_open(lo) else lo if is_open(new_lo) else jnp.maximum(lo, new_lo)
+        hi = new_hi if is_open(hi) else hi if is_open(new_hi) else jnp.minimum(hi, new_hi)
+    return lo, hi
 
-    kind: ClassVar[str] = "absolute_magnitude"
-    min: float = eqx.field(static=True)
-    max: float = eqx.field(static=True)
-    band: str = eqx.field(static=True)
 
-    def __init__(self, min: float | None = None, max: float | None = None, band: str = "V"):
-        self.min, self.max = _limits("absolute_magnitude", min, max)
-        self.band = band
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.band, "parallax")
-
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Rows whose absolute magnitude from the observed parallax lies within the limits."""
-        V = column(columns, self.band, self.kind)
-        parallax = column(columns, "parallax", self.kind)
-        with np.errstate(invalid="ignore"):
-            usable = parallax > 0
-        M = V + 5 * np.log10(np.where(usable, parallax, 1.0) / 100)
-        return usable & _within(M, self.min, self.max)
-
-    def parallax_limits(self, V, parallax_error) -> Limits:
-        """Parallaxes (mas) at which M_obs is min and max: 100 x 10^((M - V)/5)."""
-        lo = 0.0 if np.isinf(self.min) else 100 * jnp.exp(0.2 * np.log(10) * (self.min - V))
-        hi = np.inf if np.isinf(self.max) else 100 * jnp.exp(0.2 * np.log(10) * (self.max - V))
-        return lo, hi
-
-    def magnitudes_at(self, parallax) -> tuple[Any, ...]:
-        """V at which M_obs is min and max, given the parallax."""
-        shift = 5 * jnp.log10(parallax / 100)
-        return tuple(M - shift for M in (self.min, self.max) if np.isfinite(M))
-
-
-@final
-class ParallaxSNR(AbstractSelection):
-    """Observed parallax at least `min` times its error.
-
-    Rows use their own errors, the normalisation the survey's `errors.parallax`.
-
-    >>> cut = ParallaxSNR(min=20.0)
-    >>> cut.accepts({"parallax": [1.0, 0.2], "parallax_error": [0.02, 0.02]}).tolist()
-    [True, False]
-    """
-
-    kind: ClassVar[str] = "parallax_snr"
-    min: float = eqx.field(static=True)
-
-    def __init__(self, min: float):
-        self.min = _limits("parallax_snr", min, None, unit="(a ratio)")[0]
-        if self.min < 0:
-            raise ValueError(f"parallax_snr(min={min!r}): min must not be negative")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("parallax", "parallax_error")
-
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Rows with parallax >= min parallax_error."""
-        error = column(columns, "parallax_error", self.kind)
-        parallax = column(columns, "parallax", self.kind)
-        with np.errstate(invalid="ignore"):
-            return (error > 0) & (parallax >= self.min * error)
-
-    def parallax_limits(self, V, parallax_error) -> Limits:
-        """From min times the survey's parallax error upwards."""
-        return self.min * parallax_error, np.inf
-
-
-def _latitudes(kind: str, lo, hi, floor: float) -> tuple[float, float]:
-    lo, hi = _limits(kind, lo, hi, floor, 90.0, "deg")
-    return max(lo, floor), min(hi, 90.0)
-
-
-@final
-class AbsLatitude(AbstractSelection):
-    """min <= |b| <= max, in degrees.
-
-    >>> AbsLatitude(min=25.0).accepts({"b": [0.1, -0.6]}).tolist()
-    [False, True]
-    """
-
-    kind: ClassVar[str] = "abs_b"
-    min: float = eqx.field(static=True)
-    max: float = eqx.field(static=True)
-
-    def __init__(self, min: float | None = None, max: float | None = None):
-        self.min, self.max = _latitudes("abs_b", min, max, 0.0)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("b",)
-
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Rows within the limits in |b|."""
-        return _within(np.abs(column(columns, "b", self.kind)), *np.radians([self.min, self.max]))
-
-    def sky(self, l, b) -> Scalar:
-        """1 within the limits."""
-        lo, hi = np.radians([self.min, self.max])
-        inside = (jnp.abs(b) >= lo) & (jnp.abs(b) <= hi) & jnp.isfinite(l)
-        return jnp.where(inside, jnp.ones((), jnp.result_type(b, float)), 0.0)
-
-    def edges_b(self) -> tuple[float, ...]:
-        """Both limits, north and south."""
-        lo, hi = (float(edge) for edge in np.radians([self.min, self.max]))
-        return (-hi, -lo, lo, hi)
-
-
-@final
-class Latitude(AbstractSelection):
-    """min <= b <= max, in degrees.
-
-    >>> Latitude(min=30.0).accepts({"b": [1.0, -1.0]}).tolist()
-    [True, False]
-    """
-
-    kind: ClassVar[str] = "latitude"
-    min: float = eqx.field(static=True)
-    max: float = eqx.field(static=True)
-
-    def __init__(self, min: float | None = None, max: float | None = None):
-        self.min, self.max = _latitudes("latitude", min, max, -90.0)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("b",)
-
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Rows within the limits in b."""
-        return _within(column(columns, "b", self.kind), *np.radians([self.min, self.max]))
-
-    def sky(self, l, b) -> Scalar:
-        """1 within the limits."""
-        lo, hi = np.radians([self.min, self.max])
-        return jnp.where(
-            (b >= lo) & (b <= hi) & jnp.isfinite(l), jnp.ones((), jnp.result_type(b, float)), 0.0
-        )
-
-    def edges_b(self) -> tuple[float, ...]:
-        """Both limits."""
-        return tuple(float(edge) for edge in np.radians([self.min, self.max]))
-
-
-@final
-class Longitude(AbstractSelection):
-    """Galactic longitude from min eastwards to max, in degrees; min > max goes through l = 0.
-
-    >>> Longitude(min=350.0, max=10.0).accepts({"l": [0.0, 1.0, 6.2]}).tolist()
-    [True, False, True]
-    """
-
-    kind: ClassVar[str] = "longitude"
-    min: float = eqx.field(static=True)
-    max: float = eqx.field(static=True)
-
-    def __init__(self, min: float, max: float):
-        if not (0 <= min <= 360 and 0 <= max <= 360 and min != max):
-            raise ValueError(f"longitude(min={min!r}, max={max!r}): give two different angles in 0..360 deg")
-        self.min, self.max = float(min), float(max)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("l",)
-
-    def _inside(self, l, module):
-        offset = module.mod(l - np.radians(self.min), 2 * np.pi)
-        return offset <= np.radians((self.max - self.min) % 360 or 360.0)
-
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Rows within the range of longitude."""
-        with np.errstate(invalid="ignore"):
-            return self._inside(column(columns, "l", self.kind), np)
-
-    def sky(self, l, b) -> Scalar:
-        """1 within the range."""
-        inside = self._inside(jnp.asarray(l), jnp) & jnp.isfinite(b)
-        return jnp.where(inside, jnp.ones((), jnp.result_type(l, float)), 0.0)
-
-    def edges_l(self) -> tuple[float, ...]:
-        """Both ends."""
-        return tuple(float(edge) for edge in np.radians([self.min, self.max]))
-
-
-@final
-class Colour(AbstractSelection):
-    """min <= observed colour <= max.
-
-    It acts on rows only: a population's luminosity function is by definition that of its stars
-    within the colour window, so its folded factor is 1. A star without a colour fails.
-
-    >>> Colour(min=0.9, max=1.25).accepts({"colour": [1.0, 1.3, float("nan")]}).tolist()
-    [True, False, False]
-    """
-
-    kind: ClassVar[str] = "colour"
-    min: float = eqx.field(static=True)
-    max: float = eqx.field(static=True)
-    name: str = eqx.field(static=True)
-
-    def __init__(self, min: float | None = None, max: float | None = None, name: str = "colour"):
-        self.min, self.max = _limits("colour", min, max)
-        self.name = name
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Rows with a colour within the limits."""
-        return _within(column(columns, self.name, self.kind), self.min, self.max)
-
-
-@final
-class Completeness(AbstractSelection):
-    """The fraction of stars that the catalogue holds, constant or tabulated in observed magnitude.
-
-    A table is interpolated by a monotone cubic (Fritsch & Carlson 1980) and constant beyond its
-    ends. Every row of a catalogue passes: the missing stars are missing already.
-
-    Attributes
-    ----------
-    fraction : shape () or (n,), between 0 and 1
-        Fraction, or fractions at the magnitudes `V`.
-    V : n >= 2 increasing magnitudes, static; empty for a constant
-
-    >>> table = Completeness([1.0, 0.9, 0.2], V=[9.0, 10.0, 11.0])
-    >>> [round(float(table.completeness(V)), 3) for V in (5.0, 10.0, 12.0)]
-    [1.0, 0.9, 0.2]
-    """
-
-    kind: ClassVar[str] = "completeness"
-    fraction: Float[Array, "..."] = param(constraints.unit_interval, "", "fraction of stars in the catalogue")
-    V: tuple[float, ...] = eqx.field(static=True, default=())
-
-    def __init__(self, fraction: Any, V=()):
-        table: Any = as_array(fraction)
-        self.fraction = table
-        self.V = tuple(float(v) for v in V)
-        if jnp.shape(self.fraction) != ((len(self.V),) if self.V else ()):
-            raise ValueError(
-                f"completeness: fraction has shape {jnp.shape(self.fraction)} but there are {len(self.V)} "
-                "magnitudes V; give one number, or a table of both"
-            )
-        if self.V and (len(self.V) < 2 or not np.all(np.diff(self.V) > 0)):
-            raise ValueError(f"completeness(V={list(self.V)}): give at least two increasing magnitudes")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ()
-
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Every row."""
-        n = next((len(np.asarray(values)) for values in columns.values()), 0)
-        return np.ones(n, dtype=bool)
-
-    def completeness(self, V) -> Scalar:
-        """The fraction at observed magnitude V."""
-        V = jnp.asarray(V, self.fraction.dtype)
-        if not self.V:
-            return jnp.broadcast_to(self.fraction, V.shape)
-        knots = jnp.asarray(self.V, self.fraction.dtype)
-        inside = jnp.clip(V, knots[0], knots[-1])
-        return interp1d(inside.ravel(), knots, self.fraction, method="monotonic").reshape(V.shape)
-
-    def completeness_breaks(self) -> tuple[float, ...]:
-        """The table's magnitudes."""
-        return self.V
-
-
-SELECTIONS: dict[str, type[AbstractSelection]] = {
-    cls.kind: cls
-    for cls in (
-        Magnitude,
-        AbsoluteMagnitude,
-        ParallaxSNR,
-        AbsLatitude,
-        Latitude,
-        Longitude,
-        Colour,
-        Completeness,
-    )
-}
-"""Selections by the `kind` used in configuration files."""
+def is_open(limit) -> bool:
+    """Whether an end of an interval is at infinity."""
+    return isinstance(limit, float) and np.isinf(limit)
