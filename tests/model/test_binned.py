@@ -16,15 +16,8 @@ SPHEROID = df.DoublePowerLaw(norm=1e10, J_0=500.0, slope_in=1.0, slope_out=6.0)
 GALAXY = model.Galaxy(
     POT,
     {
-        "disc": model.Component(
-            df.QuasiIsothermal(R_d=2.6, sigma_r0=100.0, R_sigma=8.0, H_d=0.3),
-            stars.Gaussian(6.5, 1.2, (3.0, 10.0)),
-        ),
-        "spheroid": model.Component(
-            df.DoublePowerLaw(norm=1e10, J_0=500.0, slope_in=1.0, slope_out=6.0),
-            stars.Gaussian(5.5, 1.2, (2.0, 9.0)),
-            0.4,
-        ),
+        "disc": model.Component(DISC, stars.Gaussian(6.5, 1.2, (3.0, 10.0))),
+        "spheroid": model.Component(SPHEROID, stars.Gaussian(5.5, 1.2, (2.0, 9.0)), 0.4),
     },
 )
 SURVEY = survey.Survey(

@@ -71,7 +71,7 @@ def observables(found: model.SPD) -> list[str]:
     return [
         name
         for name, values in found.observed.items()
-        if np.any(np.isfinite(values[listed])) and np.ptp(values[listed]) > 0
+        if not name.endswith("_error") and np.any(np.isfinite(values[listed])) and np.ptp(values[listed]) > 0
     ]
 
 

@@ -18,7 +18,7 @@ from scipy.special import ndtr
 
 from oortax.model.galaxy import Galaxy
 from oortax.model.likelihood import FinderLike
-from oortax.model.survey_nodes import SurveyNodes, error_of, node_weights, survey_nodes
+from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
 from oortax.survey import Survey, pole_motions
 from oortax.types import Scalar
 
@@ -95,7 +95,7 @@ def bin_catalogue(
     nodes = survey_nodes(galaxy, survey, key, n, finder=finder, colour_error=colour_error)
     shape = tuple(len(e) - 1 for e in edges)
     n_cells = int(np.prod(shape))
-    row, cell, share = _spread(nodes, survey, names, edges, colour_error)
+    row, cell, share = _spread(nodes, survey, names, edges)
     log_w = np.asarray(_weigh(galaxy, survey, nodes, finder).log_w)
     w = np.exp(log_w) * np.asarray(nodes.accepted)
     part = w[row] * share
@@ -156,9 +156,11 @@ def _count(columns, names, edges) -> np.ndarray:
     return np.append(counts, len(values) - counts.sum())
 
 
-def _spread(nodes: SurveyNodes, survey: Survey, names, edges, colour_error: float):
+def _spread(nodes: SurveyNodes, survey: Survey, names, edges):
     """Nodes, cells and shares of the stars of accepted nodes, in the product cells."""
-    sigma = error_of(survey, colour_error)
+    sigma = {name: np.asarray(nodes.observed[f"{name}_error"]) for name in _TRUE}
+    sigma["v_los"] = np.hypot(sigma["v_los"], float(survey.errors.v_los_jitter))
+    sigma |= {"mu_0": sigma["mu_l"], "mu_90": sigma["mu_b"]}
     rows = np.flatnonzero(np.asarray(nodes.accepted) > 0)
     cell, share = np.zeros(len(rows), int), np.ones(len(rows))
     true = {name: np.asarray(getattr(nodes, source)) for name, source in _TRUE.items()}
@@ -168,7 +170,7 @@ def _spread(nodes: SurveyNodes, survey: Survey, names, edges, colour_error: floa
     for name, e in zip(names, edges, strict=True):
         spread = name in true and not used & {name, *(("mu_l", "mu_b") if name.startswith("mu_") else ())}
         values = (true[name] if spread else _values(nodes.observed, name))[rows]
-        width = sigma[name] if spread else 0.0
+        width = sigma[name][rows] if spread else np.zeros(len(rows))
         low = np.searchsorted(e, values - _WINGS * width, side="right") - 1
         high = np.searchsorted(e, values + _WINGS * width, side="right") - 1
         reach = int(np.max(high - low, initial=0)) + 1
@@ -178,10 +180,9 @@ def _spread(nodes: SurveyNodes, survey: Survey, names, edges, colour_error: floa
             i = low + step
             good = (i <= high) & (i >= 0) & (i < len(e) - 1)
             inner = np.clip(i, 0, len(e) - 2)
-            if width > 0:
-                chance = ndtr((e[inner + 1] - values) / width) - ndtr((e[inner] - values) / width)
-            else:
-                chance = np.ones(len(rows))
+            sharp = np.maximum(width, 1e-30)
+            chance = ndtr((e[inner + 1] - values) / sharp) - ndtr((e[inner] - values) / sharp)
+            chance = np.where(width > 0, chance, 1.0)
             good &= chance * share > _LEAST
             new = cell[good] * (len(e) - 1) + inner[good]
             parts.append((at[good], new, (share * chance)[good]))

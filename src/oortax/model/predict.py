@@ -21,7 +21,6 @@ from oortax.model.survey_nodes import (
     DerivedGalaxy,
     SurveyNodes,
     derive_galaxy,
-    error_of,
     host_seeds,
     make_nodes_of,
     node_weights,
@@ -205,16 +204,11 @@ def _thinned(rng, stars: _Stars, i: int, old: float, new: float) -> _Stars:
     return stars.take(np.log(rng.random(len(over))) < old - new + over)
 
 
-def _columns(survey: Survey, observed, colour_error: float) -> dict[str, np.ndarray]:
-    """A catalogue's columns: what was observed, and the errors."""
-    sigma, n = error_of(survey, colour_error), len(observed["l"])
-    errors = survey.errors
-    stated = {"mu_l": errors.pm, "mu_b": errors.pm, "v_los": errors.v_los}
-    stated |= {name: sigma[name] for name in ("parallax", "distance_modulus") if name in observed}
-    columns = dict(observed) | {f"{name}_error": np.full(n, float(error)) for name, error in stated.items()}
-    columns["mu_lb_corr"] = np.zeros(n)
+def _columns(survey: Survey, observed) -> dict[str, np.ndarray]:
+    """A catalogue's columns: what was observed, under the names that the survey's cuts use, too."""
+    columns = dict(observed) | {"mu_lb_corr": np.zeros(len(observed["l"]))}
+    columns[survey.band] = columns["V"]
     for cut in survey.selection:
-        columns[getattr(cut, "band", "V")] = columns["V"]
         columns[getattr(cut, "name", "colour")] = columns["colour"]
     return columns
 
@@ -336,7 +330,7 @@ def predict(
     engine = _Engine(with_tables(galaxy), survey, derived, proposals, colour_error)
     draw = _reject(rng, engine, n, batch, progress)
     truth = dict(draw.stars.truth)
-    columns = _columns(survey, draw.stars.columns, colour_error)
+    columns = _columns(survey, draw.stars.columns)
     if outliers is not None:
         _scatter(rng, survey, float(derived.v_c0), outliers, truth, columns, _PILOT)
     missing = rng.random(n) < missing_v_los

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from oortax.model.galaxy import Galaxy
 from oortax.model.likelihood import FinderLike
-from oortax.model.survey_nodes import SurveyNodes, error_of, node_weights, survey_nodes
+from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
 from oortax.survey import Survey
 
 
@@ -44,13 +44,12 @@ class SPD(NamedTuple):
     ----------
     observed : by name, arrays (n,): l, b (rad), V and colour (mag), parallax (mas), distance_modulus
         (mag; either where the survey has its error), mu_l, mu_b, mu_0, mu_90 (mas/yr), v_los (km/s), with
-        the survey's errors in them
+        the survey's errors in them; and these errors, as mu_l_error ...
     truth : by name: s (kpc), M (mag), x (n, 3), v (n, 3), J (n, 3)
     weight : (n,), share of the Galaxy's stars that the star stands for and that the survey lists
     component : (n,), index into `names`
     names : components
     group : (n,), stars of one number are not independent of each other (they share a torus)
-    sigma : by name, the survey's errors
     """
 
     observed: Mapping[str, np.ndarray]
@@ -59,7 +58,6 @@ class SPD(NamedTuple):
     component: Int[np.ndarray, " n"]
     names: tuple[str, ...]
     group: Int[np.ndarray, " n"]
-    sigma: Mapping[str, float]
 
     def of(self, component: str | None) -> np.ndarray:
         """Which stars belong to a component (None: to any); ValueError for an unknown name."""
@@ -223,7 +221,7 @@ def spd(
     Raises ValueError where `survey_nodes` does.
     """
     nodes = survey_nodes(galaxy, survey, key, n, finder=finder, colour_error=colour_error)
-    return spd_of_nodes(galaxy, survey, nodes, finder=finder, colour_error=colour_error)
+    return spd_of_nodes(galaxy, survey, nodes, finder=finder)
 
 
 def spd_of_nodes(
@@ -232,7 +230,6 @@ def spd_of_nodes(
     nodes: SurveyNodes,
     *,
     finder: FinderLike = "StaeckelFudge",
-    colour_error: float = 0.02,
 ) -> SPD:
     """The distribution on given nodes, such as those of a fit, for any parameters of the galaxy."""
     weighted = _weigh(galaxy, survey, nodes, finder)
@@ -245,5 +242,4 @@ def spd_of_nodes(
         nodes.component(),
         nodes.names,
         np.arange(len(w)),
-        error_of(survey, colour_error),
     )

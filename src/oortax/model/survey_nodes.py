@@ -295,17 +295,23 @@ def _of(galaxy, survey, stars: Proposed, uniform, colour_error: float, name: str
 
 
 def observe_stars(survey: Survey, true: Mapping[str, Any], uniform, colour_error: float) -> dict[str, Any]:
-    """What the survey publishes of stars: true values plus noise from uniform numbers (n, 7 or more)."""
+    """What the survey publishes of stars: true values plus noise, from uniform numbers (n, 7), and errors.
+
+    Errors are those of a star of its true apparent magnitude; v_los_error is that of the measurement alone.
+    """
     noise = {name: gaussian(uniform[:, i]) for i, name in enumerate(_NOISE)}
-    sigma = error_of(survey, colour_error)
+    sigma = {name: np.asarray(values) for name, values in survey.errors.at(jnp.asarray(true["V"])).items()}
     s = true["s"]
     exact = {**true, "parallax": 1.0 / s + float(survey.errors.parallax_zero_point)}
     exact["distance_modulus"] = 5.0 * np.log10(100.0 * s)
+    scatter = sigma | {"v_los": sigma["v_los_total"], "colour": np.full(len(s), colour_error)}
     columns = {"l": true["l"], "b": true["b"]}
     for name in _NOISE:
-        if name in ("parallax", "distance_modulus") and not sigma[name] > 0:
+        if name in ("parallax", "distance_modulus") and not np.any(sigma[name] > 0):
             continue
-        columns[name] = exact[name] + sigma[name] * noise[name]
+        columns[name] = exact[name] + scatter[name] * noise[name]
+        if name != "colour":
+            columns[f"{name}_error"] = sigma[name]
     cuts = [cut for cut in survey.selection if isinstance(cut, surveys.Colour)]
     if cuts and np.all(np.isnan(columns["colour"])):
         # F(M) of a population of unknown colours is by definition that of its stars within the window.
@@ -316,30 +322,17 @@ def observe_stars(survey: Survey, true: Mapping[str, Any], uniform, colour_error
     return columns
 
 
-def error_of(survey: Survey, colour_error: float) -> dict[str, float]:
-    """Standard deviations of the observables by name."""
-    errors = survey.errors
-    names = {"V": "V", "parallax": "parallax", "distance_modulus": "distance_modulus", "v_los": "v_los_total"}
-    sigma = {name: float(getattr(errors, source)) for name, source in names.items()}
-    return sigma | {name: float(errors.pm) for name in ("mu_l", "mu_b", "mu_0", "mu_90")} | {
-        "colour": float(colour_error), "l": 0.0, "b": 0.0,
-    }  # fmt: skip
-
-
 def listed(survey: Survey, observed: Mapping[str, Any]) -> np.ndarray:
     """Probability, 0 to 1, that stars with these observed quantities are in the survey."""
-    columns = {name: np.asarray(values) for name, values in observed.items()}
-    n = len(columns["l"])
-    sigma = float(survey.errors.parallax)
-    if sigma > 0:
-        columns["parallax_error"] = np.full(n, sigma)
-    for cut in survey.selection:
-        columns.setdefault(getattr(cut, "band", "V"), columns["V"])
-        columns.setdefault(getattr(cut, "name", "colour"), columns["colour"])
-    share = np.asarray(survey.accepts(columns).mask, dtype=float)
-    for cut in survey.selection:
-        share = share * np.asarray(cut.completeness(columns["V"]))
-    return share
+    columns = {name: jnp.asarray(values) for name, values in observed.items()}
+    columns = {getattr(cut, "name", "colour"): columns["colour"] for cut in survey.selection} | columns
+    value = np.asarray(_survey_weight(survey, columns))
+    return np.broadcast_to(np.where(np.isfinite(value), value, 0.0), columns["l"].shape)
+
+
+@eqx.filter_jit
+def _survey_weight(survey: Survey, columns):
+    return survey.weight(columns)
 
 
 def _joined(parts: list[SurveyNodes]) -> SurveyNodes:

@@ -17,7 +17,6 @@ from oortax.model.galaxy import Galaxy
 from oortax.model.likelihood import FinderLike
 from oortax.model.spd import SPD
 from oortax.model.survey_nodes import (
-    error_of,
     host_seeds,
     listed,
     log_population,
@@ -119,7 +118,7 @@ def spd_by_tori(
             }
         )
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    return SPD(**joined, names=galaxy.names, sigma=error_of(survey, colour_error))
+    return SPD(**joined, names=galaxy.names)
 
 
 def _seen_actions(galaxy, survey, nodes, finder) -> tuple[np.ndarray, np.ndarray]:
