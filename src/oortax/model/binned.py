@@ -18,7 +18,7 @@ from scipy.special import ndtr
 
 from oortax.model.galaxy import Galaxy
 from oortax.model.likelihood import FinderLike
-from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
+from oortax.model.survey_nodes import SurveyNodes, derive_galaxy, node_weights, survey_nodes, with_tables
 from oortax.survey import Survey, pole_motions
 from oortax.types import Scalar
 
@@ -92,11 +92,12 @@ def bin_catalogue(
     """
     names = tuple(cells)
     edges = tuple(_edges(name, e) for name, e in cells.items())
-    nodes = survey_nodes(galaxy, survey, key, n, finder=finder, colour_error=colour_error)
+    derived = _derive(galaxy, survey, finder)
+    nodes = survey_nodes(galaxy, survey, key, n, colour_error=colour_error, derived=derived)
     shape = tuple(len(e) - 1 for e in edges)
     n_cells = int(np.prod(shape))
     row, cell, share = _spread(nodes, survey, names, edges)
-    log_w = np.asarray(_weigh(galaxy, survey, nodes, finder).log_w)
+    log_w = np.asarray(_weigh(with_tables(galaxy), survey, nodes, derived=derived).log_w)
     w = np.exp(log_w) * np.asarray(nodes.accepted)
     part = w[row] * share
     sums, squares = (np.bincount(cell, x, n_cells) for x in (part, part * w[row]))
@@ -129,7 +130,7 @@ def bin_catalogue(
     )
 
 
-_weigh = eqx.filter_jit(node_weights)
+_derive, _weigh = eqx.filter_jit(derive_galaxy), eqx.filter_jit(node_weights)
 
 
 def _edges(name: str, given: Any) -> np.ndarray:

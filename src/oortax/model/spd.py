@@ -10,7 +10,14 @@ from jaxtyping import Array, Float, Int
 
 from oortax.model.galaxy import Galaxy
 from oortax.model.likelihood import FinderLike
-from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
+from oortax.model.survey_nodes import (
+    DerivedGalaxy,
+    SurveyNodes,
+    derive_galaxy,
+    node_weights,
+    survey_nodes,
+    with_tables,
+)
 from oortax.survey import Survey
 
 
@@ -192,7 +199,7 @@ def _edges(edges: Any, name: str) -> np.ndarray:
     return e
 
 
-_weigh = eqx.filter_jit(node_weights)
+_derive, _weigh = eqx.filter_jit(derive_galaxy), eqx.filter_jit(node_weights)
 
 
 def spd(
@@ -220,8 +227,9 @@ def spd(
 
     Raises ValueError where `survey_nodes` does.
     """
-    nodes = survey_nodes(galaxy, survey, key, n, finder=finder, colour_error=colour_error)
-    return spd_of_nodes(galaxy, survey, nodes, finder=finder)
+    derived = _derive(galaxy, survey, finder)
+    nodes = survey_nodes(galaxy, survey, key, n, colour_error=colour_error, derived=derived)
+    return spd_of_nodes(galaxy, survey, nodes, derived=derived)
 
 
 def spd_of_nodes(
@@ -230,9 +238,11 @@ def spd_of_nodes(
     nodes: SurveyNodes,
     *,
     finder: FinderLike = "StaeckelFudge",
+    derived: DerivedGalaxy | None = None,
 ) -> SPD:
     """The distribution on given nodes, such as those of a fit, for any parameters of the galaxy."""
-    weighted = _weigh(galaxy, survey, nodes, finder)
+    known = _derive(galaxy, survey, finder) if derived is None else derived
+    weighted = _weigh(with_tables(galaxy), survey, nodes, derived=known)
     w = np.exp(np.asarray(weighted.log_w)) * np.asarray(nodes.accepted)
     truth = {"s": nodes.s, "M": nodes.M, "x": weighted.x, "v": weighted.v, "J": weighted.J}
     return SPD(

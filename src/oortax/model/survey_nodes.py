@@ -159,6 +159,7 @@ def survey_nodes(
     finder: FinderLike = "StaeckelFudge",
     colour_error: float = 0.02,
     components: tuple[str, ...] | None = None,
+    derived: DerivedGalaxy | None = None,
 ) -> SurveyNodes:
     """Nodes for a survey of a galaxy, by scrambled Sobol numbers under an adaptive proposal.
 
@@ -172,6 +173,7 @@ def survey_nodes(
     finder : name in `dynamics.FINDERS`, or a function potential -> action finder, for the pilots
     colour_error : mag, of the observed colours
     components : those wanted; by default all
+    derived : of `derive_galaxy`, to save it
 
     Raises ValueError for n < 256, a survey without faint limit, and one that lists no star of a component.
 
@@ -189,7 +191,8 @@ def survey_nodes(
         raise ValueError(f"survey_nodes(n={n!r}): at least 256 nodes a component are needed")
     names = galaxy.names if components is None else components
     seeds = host_seeds(key)
-    proposals = pilot(galaxy, survey, seeds[0], finder, colour_error, names)
+    known = _derive_galaxy(galaxy, survey, finder) if derived is None else derived
+    proposals = pilot(galaxy, survey, seeds[0], known, colour_error, names)
     parts = []
     for i, proposal in enumerate(proposals):
         uniform = _sobol(np.random.default_rng([*seeds[1], i]), n)
@@ -217,10 +220,9 @@ def _sobol(rng: np.random.Generator, n: int) -> np.ndarray:
     return points.random(1 << (n - 1).bit_length())[:n]
 
 
-def pilot(galaxy, survey, seed, finder, colour_error, names) -> list[SurveyProposal]:
+def pilot(galaxy, survey, seed, derived, colour_error, names) -> list[SurveyProposal]:
     """Proposals that have adapted to every component's stars in the survey."""
     rng, sky = np.random.default_rng(seed), sky_of(survey)
-    derived = _derive_galaxy(galaxy, survey, finder)
     galaxy, proposals, v_c0 = with_tables(galaxy), [], float(derived.v_c0)
     for name in names:
         proposal = survey_proposal(sky, survey, galaxy.components[name].stars, v_c0, name)

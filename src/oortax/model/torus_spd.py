@@ -12,11 +12,12 @@ from oortax import survey as surveys
 from oortax.df import draw_actions
 from oortax.df.base import LARGEST_ACTION
 from oortax.df.draw_actions import LEAST_ACTION
-from oortax.dynamics import Torus, circular_orbits, fit_tori
+from oortax.dynamics import Torus, fit_tori
 from oortax.model.galaxy import Galaxy
 from oortax.model.likelihood import FinderLike
 from oortax.model.spd import SPD
 from oortax.model.survey_nodes import (
+    derive_galaxy,
     host_seeds,
     listed,
     log_population,
@@ -25,7 +26,7 @@ from oortax.model.survey_nodes import (
     survey_nodes,
 )
 from oortax.model.survey_proposal import sky_of, survey_proposal
-from oortax.potential import circular_velocity, expand
+from oortax.potential import expand
 from oortax.survey import Survey
 
 # Azimuths tried for each point of a torus, and the angle within which they are spread evenly; points held in
@@ -36,7 +37,7 @@ _AZIMUTHS, _PHI_0, _IN_CACHE, _MODES = 4, 0.01, 64, (22, 80)
 _DRAWN, _PILOT, _CELLS, _EVEN = 32, 4096, ((0, 12), (1, 8), (2, 4)), 0.1
 
 
-_weigh = eqx.filter_jit(node_weights)
+_derive, _weigh = eqx.filter_jit(derive_galaxy), eqx.filter_jit(node_weights)
 
 
 def spd_by_tori(
@@ -75,20 +76,16 @@ def spd_by_tori(
     of_noise, of_actions = jax.random.split(key)
     rng = np.random.default_rng(host_seeds(of_noise)[0])
     potential, sky = expand(galaxy.potential), sky_of(survey)
-    orbits = eqx.filter_jit(circular_orbits)(potential)
-    v_c0 = float(circular_velocity(potential, survey.sun.R0))
-    log_shares = np.asarray(galaxy.log_weights())
+    derived = _derive(galaxy, survey, finder)
+    v_c0, log_shares = float(derived.v_c0), np.asarray(galaxy.log_weights())
     parts: list[dict[str, Any]] = []
     for i, name in enumerate(galaxy.names):
         component = galaxy.components[name]
-        f = component.df.bind(orbits)
-        drawn = draw_actions(
-            f, jax.random.fold_in(of_actions, i), _DRAWN * n_tori, total=total, progress=False
-        )
-        seen = survey_nodes(
-            galaxy, survey, jax.random.fold_in(of_noise, i), _PILOT, components=(name,), finder=finder
-        )
-        seen = _seen_actions(galaxy, survey, seen, finder)
+        f = derived.dfs[name]
+        key_f, key_nodes = jax.random.fold_in(of_actions, i), jax.random.fold_in(of_noise, i)
+        drawn = draw_actions(f, key_f, _DRAWN * n_tori, total=total, progress=False)
+        seen = survey_nodes(galaxy, survey, key_nodes, _PILOT, components=(name,), derived=derived)
+        seen = _seen_actions(galaxy, survey, seen, derived)
         J, log_chance = _likely_seen(rng, seen, drawn.J, n_tori)
         tori = fit_tori(potential, J, tol=tol, n_modes=_MODES, progress=progress)
         found = np.isfinite(np.asarray(tori.E))
@@ -121,9 +118,9 @@ def spd_by_tori(
     return SPD(**joined, names=galaxy.names)
 
 
-def _seen_actions(galaxy, survey, nodes, finder) -> tuple[np.ndarray, np.ndarray]:
+def _seen_actions(galaxy, survey, nodes, derived) -> tuple[np.ndarray, np.ndarray]:
     """Actions (m, 3) of stars in the survey, and their weights."""
-    weighted = _weigh(galaxy, survey, nodes, finder)
+    weighted = _weigh(galaxy, survey, nodes, derived=derived)
     w = np.exp(np.asarray(weighted.log_w)) * np.asarray(nodes.accepted)
     J = np.asarray(weighted.J)
     good = (w > 0) & np.all(np.isfinite(J), axis=1)
