@@ -84,7 +84,8 @@ def test_share_is_the_normalisation_of_the_likelihood(distributions, name):
     """A by a density grid and folded cuts, without any star."""
     s = _survey(name)
     drawn = model.predict(jax.random.key(3), GALAXY, s, 400, finder=FINDER)
-    catalogue = model.Catalogue.from_columns(drawn.columns)
+    names = model.Catalogue.__dataclass_fields__
+    catalogue = model.Catalogue(**{k: v for k, v in drawn.columns.items() if k in names})
     nodes = model.make_nodes(catalogue, s, GALAXY)
     settings = model.Settings(n_R=5, n_z=9, refine=1.5)
 
@@ -129,7 +130,7 @@ def test_errors_are_those_of_repeated_draws():
 
 def test_nodes_answer_for_other_parameters(distributions):
     """Weights at parameters away from those the nodes were made for, against nodes made there."""
-    moved = eqx.tree_at(lambda g: g.components["disc"].df.sigma_r0, GALAXY, jnp.asarray(85.0))
+    moved = eqx.tree_at(lambda g: g.components["disc"].df.sigma_r0, GALAXY, jnp.asarray(60.0))
     s = _survey("polar cap")
     nodes = model.survey_nodes(GALAXY, s, jax.random.key(5), 8192, finder=FINDER)
     there = model.spd_of_nodes(moved, s, nodes, finder=FINDER)
@@ -148,9 +149,10 @@ def test_density_and_histogram_are_of_the_same_stars(distributions):
     step = at[1] - at[0]
     inside = (np.abs(found.observed["mu_0"]) < 100) & (np.abs(found.observed["mu_90"]) < 100)
     assert density.sum() * step**2 == pytest.approx(found.mean(inside.astype(float)).value, abs=5e-3)
-    histogram = found.histogram(("mu_0", "mu_90"), ([-1e9, 0.0, 1e9], [-1e9, 0.0, 1e9]))
+    histogram = found.histogram(("mu_0", "mu_90"), ([-1e9, -10.0, 1e9], [-1e9, 0.0, 1e9]))
     assert histogram.values.sum() == pytest.approx(1.0)
-    assert histogram.values[0].sum() == pytest.approx(density[at < 0].sum() * step**2, abs=0.02)
+    # Away from the peak, which the kernel spreads.
+    assert histogram.values[0].sum() == pytest.approx(density[at < -10.0].sum() * step**2, abs=0.02)
 
 
 def test_colours_are_those_of_the_population(distributions):

@@ -131,7 +131,8 @@ def node_weights(
     parts = []
     ends = np.cumsum((0, *nodes.sizes))
     for name, start, stop in zip(nodes.names, ends[:-1], ends[1:], strict=True):
-        log_f = chunked_map(known.dfs[name].log_f, J[start:stop], batch_size)
+        f = known.dfs[name]
+        log_f = chunked_map(lambda J, f=f: f.log_f(J), J[start:stop], batch_size)
         stars = galaxy.components[name].stars
         log_p = log_population(stars, nodes.M[start:stop], nodes.colour[start:stop])
         parts.append(log_shares[galaxy.names.index(name)] + log_f - known.log_masses[name] + log_p)
