@@ -1,4 +1,4 @@
-"""Galaxy, catalogue, nodes and the likelihood that joins them; direct constraints; mock catalogues."""
+"""Galaxy, catalogue, nodes and the likelihood that joins them; constraints; derived quantities; mocks."""
 
 from oortax.model.catalogue import Catalogue
 from oortax.model.constraints import (
@@ -37,10 +37,21 @@ from oortax.model.likelihood import (
 )
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes, make_nodes
 from oortax.model.predict import Mock, MockReport, predict
+from oortax.model.quantities import (
+    Kinematics,
+    LocalStars,
+    at_the_sun,
+    flattening,
+    kinematics,
+    masses_within,
+    matter_densities,
+    over_draws,
+    stars_within,
+)
 
 __all__ = [
-    "CONSTRAINTS",
     "AbstractConstraint",
+    "CONSTRAINTS",
     "Catalogue",
     "CircularVelocity",
     "Component",
@@ -53,6 +64,8 @@ __all__ = [
     "EnclosedMass",
     "Galaxy",
     "GasLayer",
+    "Kinematics",
+    "LocalStars",
     "Masers",
     "Mock",
     "MockReport",
@@ -67,6 +80,7 @@ __all__ = [
     "TerminalVelocities",
     "VerticalForce",
     "VolumeNodes",
+    "at_the_sun",
     "coverage",
     "density_grid",
     "derive",
@@ -74,14 +88,20 @@ __all__ = [
     "enclosed_mass",
     "evaluations",
     "fits",
+    "flattening",
     "half_width",
+    "kinematics",
     "log_constraints",
     "log_likelihood",
     "log_normalisation",
     "make_nodes",
+    "masses_within",
+    "matter_densities",
+    "over_draws",
     "parallax_nodes",
     "per_star",
     "predict",
     "star_points",
+    "stars_within",
     "surface_density",
 ]
