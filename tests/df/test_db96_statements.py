@@ -1,4 +1,4 @@
-"""What Dehnen & Binney (1996) say of their Galaxy, in their potential, and columns towards the pole made from it.
+"""What Dehnen & Binney (1996) say of their Galaxy, in their potential, and columns made from it.
 
 Numbers of the paper are named as such; the others were found independently, from integrated orbits and with
 another Staeckel fudge, to 1 or 2 digits.

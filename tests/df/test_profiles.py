@@ -185,8 +185,8 @@ def test_derivatives_of_columns_drift_anisotropy_and_tilt():
     middle, slopes = value(jnp.zeros(2)), jax.jit(jax.jacfwd(of))(jnp.zeros(2))
     for column, step in enumerate(5e-3 * np.eye(2)):
         numeric = np.asarray(value(step) - value(-step)) / 1e-2
-        # Nodes are laid out without derivatives: the rule's error, a few 1e-3 and 1e-2 of the tilt, has a slope
-        # of its own.
+        # Nodes are laid out without derivatives: the rule's error, a few 1e-3, and 1e-2 of the tilt, has a
+        # slope of its own.
         errors = np.array([3e-3, 3e-3, 3e-3, 1e-2]) * np.maximum(np.abs(middle), 1.0)
         allowed = 0.02 * np.abs(numeric) + errors
         assert np.all(np.abs(slopes[:, column] - numeric) < allowed)

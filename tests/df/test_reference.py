@@ -97,8 +97,8 @@ def test_masses_against_agama():
 
 
 MOMENTS = np.genfromtxt(DATA.with_name("df_moments_reference.csv"), delimiter=",", names=True)
-# What two fudges, which differ in Delta, may differ by in the density and in dispersions: at these places AGAMA's
-# own is off by up to 0.2 % in the disc's density, 1.6 % in the spheroid's, 1.1 % in the halo's (corr_rho).
+# What two fudges, which differ in Delta, may differ by in the density and in dispersions: at these places
+# AGAMA's own is off by up to 0.2 % in the disc's density, 1.6 % in the spheroid's, 1.1 % in the halo's.
 FUDGES = {0: (4e-3, 3.5e-3), 1: (1.2e-2, 6e-3), 2: (8e-3, 5e-3)}
 
 
