@@ -1,18 +1,19 @@
 """Self-consistent models: seconds per round, rounds, and the error of the potential.
 
-Run `python benchmarks/self_consistency.py` (some minutes). `df.self_consistent` on one thread with tol = 1e-3
-and its default nodes over velocities. Isochrone and Hernquist's sphere (M = 1e11 Msun, b = 3 and a = 2 kpc,
-exact isotropic f) begin in the potentials of b = 2 and a = 1.5, with `dynamics.SphericalFinder`; grids of 20
-radii from 0.01 to 400 kpc times 4 latitudes. Phi: its largest relative error at six places from 0.1 to 60
-kpc. Galaxy: a tapered exponential disc (norm = 2.5e10 Msun, J_phi0 = 700, J_r0 = 80, J_z0 = 20 kpc km/s) and a
-rotating double-power-law bulge (2.1e10 Msun) in a fixed NFW halo, from a Miyamoto-Nagai disc and a Hernquist
-bulge, with the Staeckel fudge; coarse: 14 radii from 0.1 (bulge: 12 from 0.03) to 60 kpc times 9 (6)
-latitudes; fine: 24 from 0.05 (24 from 0.03) times 12 (8). There Phi is v_c at 0.5, 2, 4, 8 and 20 kpc of the
-coarse one against the fine one. Mass: that of the densities over f's, less one, of each component. Rounds:
-evaluations of all densities, three in the first potential included where there is a disc. Again: rounds from
-what was found, with the first component's mass up by 2 %, and these are what is timed: "first s" is the first
-call, compilation included. Gradient: seconds of v_c(8 kpc) and its derivatives in three parameters, after
-compilation, by `df.self_consistent_near` without further rounds, and seconds of the first call less these.
+Run `python benchmarks/self_consistency.py` (some minutes). `df.self_consistent` on one thread with tol =
+1e-3 and its default nodes over velocities. Isochrone and Hernquist's sphere (M = 1e11 Msun, b = 3 and a =
+2 kpc, exact isotropic f) begin in the potentials of b = 2 and a = 1.5, with `dynamics.SphericalFinder`;
+grids of 20 radii from 0.01 to 400 kpc times 4 latitudes. Phi: its largest relative error at six places
+from 0.1 to 60 kpc. Galaxy: a tapered exponential disc (norm = 2.5e10 Msun, J_phi0 = 700, J_r0 = 80, J_z0
+= 20 kpc km/s) and a rotating double-power-law bulge (2.1e10 Msun) in a fixed NFW halo, from a Miyamoto-
+Nagai disc and a Hernquist bulge, with the Staeckel fudge; coarse: 14 radii from 0.1 (bulge: 12 from 0.03)
+to 60 kpc times 9 (6) latitudes; fine: 24 from 0.05 (24 from 0.03) times 12 (8). There Phi is v_c at 0.5,
+2, 4, 8 and 20 kpc of the coarse one against the fine one. Mass: that of the densities over f's, less one,
+of each component. Rounds: evaluations of all densities, three in the first potential included where there
+is a disc. Again: rounds from what was found, with the first component's mass up by 2 %, and these are
+what is timed: "first s" is the first call, compilation included. Gradient: seconds of v_c(8 kpc) and its
+derivatives in three parameters, after compilation, by `df.self_consistent_near` without further rounds,
+and seconds of the first call less these.
 """
 
 import os
