@@ -35,7 +35,7 @@ import actions  # noqa: E402
 import oortax as ox  # noqa: E402
 from oortax import df, dynamics, potential  # noqa: E402
 
-N, CHUNK, REPEATS = 98_304, 4096, 5
+N, CHUNK, REPEATS = 98_304, 4096, 3
 AGAMA = [
     {"what": "f(J)", "f": "QuasiIsothermal, AGAMA (quoted)", "ns": 218.0, "ns, gradient": 268.0},
     {"what": "f(J)", "f": "DoublePowerLaw, AGAMA (quoted)", "ns": 74.0, "ns, gradient": 90.0},
@@ -83,7 +83,7 @@ def log_f_and_gradient(f, J):
 def log_f_of_stars(f, finder, x, v):
     """ln f at positions and velocities (n, 3), n a multiple of CHUNK."""
     return jax.lax.map(
-        jax.vmap(lambda x, v: f.log_f(finder.actions(x, v))),
+        jax.vmap(lambda star: f.log_f(finder.actions(*star))),
         (x.reshape(-1, CHUNK, 3), v.reshape(-1, CHUNK, 3)),
     )
 
