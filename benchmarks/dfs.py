@@ -3,12 +3,12 @@
 Run `python benchmarks/dfs.py` (three minutes). Potential mw_potential_2014, one thread, chunks of 4096;
 medians of repeats, compilation apart. ns: ln f at 98,304 given actions, thin-disc-like (J_r, J_z
 exponential with 30 and 10 kpc km/s, J_phi of 1800 +- 300) or halo-like (400, 300, 0 +- 900); gradient:
-with the derivatives in J. us of f(J(x,v)): the fudge included, at stars of a thin disc
+with the derivatives in J. Those of f(J(x,v)): the fudge included, at stars of a thin disc
 (`benchmarks/actions.py`). Moments: density, <v_phi> and the dispersion tensor at 100 places (R from 4 to
 12 kpc, z to 2 kpc) with the fudge, of a quasi-isothermal disc (R_d = 2.6 kpc, sigma_R, sigma_z = 35, 20
 km/s at 8 kpc, R_sigma = 5.2 kpc) plus a double power law (J_0 = 3000 kpc km/s, slopes 1.3 and 4, cut-off
 3e4) of 6 % of its mass; errors: the largest, and the median, difference of the density and of sigma_R
-from those of twice the nodes per axis. Mass: milliseconds of f.mass(), binding included, and its error
+from those of twice the nodes per axis. Mass: seconds of f.mass(), binding included, and its error
 against 97^3 double-exponential nodes over actions. The time of a self-consistent round is in
 `self_consistency`, those of draws in `draws`. galpy (if it is importable): quasiisothermaldf with hr =
 1/3, sr = 35/220, sz = 20/220, hsr = hsz = 0.65 in its units, Staeckel in C with delta = 0.45; its moments
