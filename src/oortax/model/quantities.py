@@ -87,7 +87,7 @@ def _populations(galaxy: Galaxy, finder: FinderLike, amount) -> _Populations:
 
 
 def kinematics(
-    galaxy: Galaxy, R, z=0.0, *, finder: FinderLike = "StaeckelFudge", amount=1.0, refine: float = 1.0
+    galaxy: Galaxy, R, z: Any = 0.0, *, finder: FinderLike = "StaeckelFudge", amount=1.0, refine: float = 1.0
 ) -> LocalStars:
     """Density, rotation, velocity ellipsoid and anisotropy of each component at (R, z) in kpc.
 
@@ -133,7 +133,7 @@ def _kinematics(found: Moments, v_c, R, z) -> Kinematics:
     return Kinematics(density, mean[1], v_c - mean[1], jnp.sqrt(variances), tilt, beta)
 
 
-def matter_densities(galaxy: Galaxy, R, z=0.0) -> dict[str, Scalar]:
+def matter_densities(galaxy: Galaxy, R, z: Any = 0.0) -> dict[str, Scalar]:
     """Density of each part of the potential at (R, z) in kpc, by its name in `Sum`, in Msun/kpc^3.
 
     A potential that is no sum has one part, "potential".
@@ -199,7 +199,8 @@ def stars_within(
 
     def of(log_amount, f):
         def density(place):
-            return jnp.exp(log_density(f, in_place.potential, in_place.finder, *place, refine))
+            R, z = place
+            return jnp.exp(log_density(f, in_place.potential, in_place.finder, R, z, refine))
 
         return jnp.exp(log_amount) * r**3 * jnp.sum(weights * lax.map(density, places))
 
@@ -232,7 +233,7 @@ def _axis_ratio(f, potential, finder, R, refine) -> Scalar:
         """ln of the density on the axis over that in the plane."""
         zero = jnp.zeros_like(R)
         R_and_z = jnp.stack([zero, R]), jnp.stack([R * jnp.exp(log_q), zero])
-        on_axis, in_plane = lax.map(lambda place: log_density(*parts, *place, refine), R_and_z)
+        on_axis, in_plane = lax.map(lambda at: log_density(*parts, at[0], at[1], refine), R_and_z)
         return on_axis - in_plane
 
     moving = f, potential, finder
