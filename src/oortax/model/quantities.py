@@ -229,11 +229,11 @@ def flattening(
 
 
 def _axis_ratio(f, potential, finder, R, refine) -> Scalar:
-    def above(parts, log_q):
+    def above(parts: Any, log_q) -> Scalar:
         """ln of the density on the axis over that in the plane."""
-        zero = jnp.zeros_like(R)
+        (g, pot, found), zero = parts, jnp.zeros_like(R)
         R_and_z = jnp.stack([zero, R]), jnp.stack([R * jnp.exp(log_q), zero])
-        on_axis, in_plane = lax.map(lambda at: log_density(*parts, at[0], at[1], refine), R_and_z)
+        on_axis, in_plane = lax.map(lambda at: log_density(g, pot, found, at[0], at[1], refine), R_and_z)
         return on_axis - in_plane
 
     moving = f, potential, finder
