@@ -1,8 +1,8 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
-reference, library, draws, self_consistency, transformations, likelihood, recovery; gpu, which needs one; and
-mocks, which needs the catalogues (see there). Those not run are kept as they are.
+reference, library, dfs, draws, self_consistency, transformations, likelihood, recovery; gpu, which needs
+one; and mocks, which needs the catalogues (see there). Those not run are kept as they are.
 """
 
 import platform
@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import actions
+import dfs
 import draws
 import finders
 import flattening
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "four_orbits": four_orbits,
     "reference": reference,
     "library": library,
+    "dfs": dfs,
     "draws": draws,
     "self_consistency": self_consistency,
     "transformations": transformations,

@@ -167,6 +167,35 @@ def test_derivatives_of_moments():
     assert abs(float(slope[2])) > 5.0
 
 
+def test_derivatives_of_columns_drift_anisotropy_and_tilt():
+    def numbers(f, z):
+        f, place = f.bind(ORBITS), (POT, FINDER, 8.0)
+        return jnp.stack([
+            jnp.log(df.surface_density(f, *place, 2.0, 1.5, n=8)),
+            df.asymmetric_drift(f, *place, z, 1.5),
+            10.0 * df.anisotropy(f, *place, z, 1.5),
+            100.0 * df.tilt(f, *place, z, 1.5),
+        ])  # fmt: skip
+
+    def of(logs):
+        sigma, H_d = jnp.array([120.0, 0.3]) * jnp.exp(logs)
+        return numbers(params.replace(THIN, {"sigma_r0": sigma, "H_d": H_d}), 1.0)
+
+    value = jax.jit(of)
+    middle, slopes = value(jnp.zeros(2)), jax.jit(jax.jacfwd(of))(jnp.zeros(2))
+    for column, step in enumerate(5e-3 * np.eye(2)):
+        numeric = np.asarray(value(step) - value(-step)) / 1e-2
+        # Nodes are laid out without derivatives: the rule's error, a few 1e-3, and 1e-2 of the tilt, has a
+        # slope of its own.
+        errors = np.array([3e-3, 3e-3, 3e-3, 1e-2]) * np.maximum(np.abs(middle), 1.0)
+        allowed = 0.02 * np.abs(numeric) + errors
+        assert np.all(np.abs(slopes[:, column] - numeric) < allowed)
+        assert np.max(np.abs(numeric) / allowed) > 10.0
+    # Hotter discs lag more, and each of the four depends on something.
+    assert slopes[1, 0] < -5.0 or slopes[1, 0] > 5.0
+    assert np.all(np.max(np.abs(slopes), axis=1) > 0.02)
+
+
 @pytest.mark.parametrize("along", ["x", (0.0, 0.0, 0.0), (1.0, 2.0)])
 def test_unknown_directions(along):
     with pytest.raises(ValueError, match="along"):

@@ -67,7 +67,7 @@ def moments(
     >>> 180 < float(local.mean[1]) < 220
     True
     """
-    return _sum([_of_nodes(*on) for on in _on_nodes(f, potential, finder, R, z, refine)])
+    return summed([_of_nodes(*on) for on in _on_nodes(f, potential, finder, R, z, refine)])
 
 
 def moments_with_error(
@@ -151,8 +151,8 @@ def _of_nodes(log_scale, rule: VelocityRule, log_f) -> Moments:
     return Moments(density, mean, dispersion)
 
 
-def _sum(parts: list[Moments]) -> Moments:
-    """Of populations at one place."""
+def summed(parts: list[Moments]) -> Moments:
+    """The moments of several populations together, from those of each at one place."""
     if len(parts) == 1:
         return parts[0]
     densities = jnp.stack([part.density for part in parts])

@@ -1,4 +1,4 @@
-"""Galaxy, catalogue, nodes and the likelihood that joins them; direct constraints; mock catalogues."""
+"""Galaxy, catalogue, nodes and the likelihood that joins them; constraints; derived quantities; mocks."""
 
 from oortax.model.binned import BinnedCatalogue, bin_catalogue, binned_noise, log_likelihood_binned
 from oortax.model.binned import expected as binned_expected
@@ -40,6 +40,17 @@ from oortax.model.likelihood import (
 )
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes, make_nodes
 from oortax.model.predict import Mock, MockReport, predict
+from oortax.model.quantities import (
+    Kinematics,
+    LocalStars,
+    at_the_sun,
+    flattening,
+    kinematics,
+    masses_within,
+    matter_densities,
+    over_draws,
+    stars_within,
+)
 from oortax.model.spd import SPD, spd, spd_of_nodes
 from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
 from oortax.model.torus_spd import spd_by_tori
@@ -60,6 +71,8 @@ __all__ = [
     "EnclosedMass",
     "Galaxy",
     "GasLayer",
+    "Kinematics",
+    "LocalStars",
     "Masers",
     "Mock",
     "MockReport",
@@ -71,11 +84,12 @@ __all__ = [
     "Settings",
     "SgrAProperMotion",
     "StarNodes",
-    "SurveyNodes",
     "SurfaceDensity",
+    "SurveyNodes",
     "TerminalVelocities",
     "VerticalForce",
     "VolumeNodes",
+    "at_the_sun",
     "bin_catalogue",
     "binned_expected",
     "binned_noise",
@@ -88,13 +102,18 @@ __all__ = [
     "enclosed_mass",
     "evaluations",
     "fits",
+    "flattening",
     "half_width",
+    "kinematics",
     "log_constraints",
     "log_likelihood",
     "log_likelihood_binned",
     "log_normalisation",
     "make_nodes",
+    "masses_within",
+    "matter_densities",
     "node_weights",
+    "over_draws",
     "parallax_nodes",
     "per_star",
     "predict",
@@ -102,6 +121,7 @@ __all__ = [
     "spd_by_tori",
     "spd_of_nodes",
     "star_points",
+    "stars_within",
     "surface_density",
     "survey_nodes",
 ]

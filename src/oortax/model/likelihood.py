@@ -90,7 +90,8 @@ class Derived(NamedTuple):
 FinderLike = str | Callable[[Any], AbstractActionFinder]
 
 
-def _finder(finder: FinderLike) -> Callable[[Any], AbstractActionFinder]:
+def finder_of(finder: FinderLike) -> Callable[[Any], AbstractActionFinder]:
+    """What makes a finder of a potential, by name or as it is."""
     if not isinstance(finder, str):
         return finder
     if finder in STAR_FINDERS:
@@ -141,7 +142,7 @@ def points_of(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, 
     """The points of one set of parameters, and the finder in its potential."""
     # Barriers keep XLA from copying a table's computation into every loop that reads the table.
     potential = jax.lax.optimization_barrier(expand(galaxy.potential, settings.grid))
-    orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), _finder(finder)(potential)))
+    orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), finder_of(finder)(potential)))
     dfs = tuple(galaxy.components[name].df.bind(orbits) for name in galaxy.names)
     shape = {"n_R": settings.n_R, "n_z": settings.n_z}
     fields = tuple(velocity_nodes(f, potential, nodes.box, refine=settings.refine, **shape) for f in dfs)

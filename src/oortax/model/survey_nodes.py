@@ -21,7 +21,7 @@ from oortax import survey as surveys
 from oortax.constants import KAPPA
 from oortax.dynamics import circular_orbits
 from oortax.model.galaxy import Component, Galaxy
-from oortax.model.likelihood import FinderLike, _finder
+from oortax.model.likelihood import FinderLike, finder_of
 from oortax.model.survey_proposal import (
     DIMENSIONS,
     Proposed,
@@ -96,7 +96,7 @@ class DerivedGalaxy(NamedTuple):
 def derive_galaxy(galaxy: Galaxy, survey: Survey, finder: FinderLike = "StaeckelFudge") -> DerivedGalaxy:
     """Everything that the weights of nodes need beside the parameters; traceable."""
     potential = jax.lax.optimization_barrier(expand(galaxy.potential))
-    orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), _finder(finder)(potential)))
+    orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), finder_of(finder)(potential)))
     dfs = {name: galaxy.components[name].df.bind(orbits) for name in galaxy.names}
     log_masses = {name: jnp.log(f.mass()) for name, f in dfs.items()}
     return DerivedGalaxy(built, dfs, log_masses, circular_velocity(potential, survey.sun.R0))
