@@ -112,7 +112,7 @@ def predicted(problem: Problem, tree: Any, n: int, seed: int) -> dict[str, np.nd
     """n stars as the model expects the survey to observe them: columns as of the catalogue."""
     lost = float(np.mean(np.isnan(problem.columns["v_los"])))
     # Where tori were fitted, the fudge is enough for a picture.
-    finder = dynamics.FINDERS.get(problem.config.inference.finder, dynamics.StaeckelFudge)
+    finder: Any = dynamics.FINDERS.get(problem.config.inference.finder, dynamics.StaeckelFudge)
     mock = model.predict(
         jax.random.key(seed),
         tree.galaxy,

@@ -13,24 +13,24 @@ from oortax.potential import circular_velocity, dehnen_binney_1996, expand
 from oortax.stars import DehnenBinneyIMF, Enrichment, ExponentialDecay, Population
 from oortax.survey import Errors, Latitude, Magnitude, Sun, Survey
 
-SUN = {"R0": 8.0, "z0": 0.007, "U": 9.0, "V": 12.0, "W": 7.0}
+SUN: dict[str, Any] = {"R0": 8.0, "z0": 0.007, "U": 9.0, "V": 12.0, "W": 7.0}
 """The Sun of DB96: at their R0, 7 pc above the plane, moving by (9, 12, 7) km/s."""
 
 
 def db96_galaxy(
     *,
-    R_d: float = 3.0,
-    sigma_r0: float = 126.3,
-    sigma_l0: float = 66.7,
-    a: float = 1.2,
-    b: float = 1.2,
-    beta: float = 3.5,
-    gamma: float = 1.8,
-    A_0: float | None = None,
+    R_d: Any = 3.0,
+    sigma_r0: Any = 126.3,
+    sigma_l0: Any = 66.7,
+    a: Any = 1.2,
+    b: Any = 1.2,
+    beta: Any = 3.5,
+    gamma: Any = 1.8,
+    A_0: Any = None,
     halo_to_disc: float = 0.01,
     normalised_by: str = "number",
-    onsets: tuple[float, float] = (12.0, 14.0),
-    decays: tuple[float, float] = (12.0, 2.0),
+    onsets: tuple[Any, Any] = (12.0, 14.0),
+    decays: tuple[Any, Any] = (12.0, 2.0),
     metallicities: tuple[float, float] = (-2.18, 0.42),
     halo_metallicities: tuple[float, float] | None = None,
     sigma_mh: float = 0.2,
@@ -75,7 +75,7 @@ def db96_galaxy(
     potential = dehnen_binney_1996(calibrated)
     if A_0 is None:
         A_0 = float(circular_velocity(potential, 1.0))
-    disc: Any = DB96Disc(M_d=4e10, R_d=R_d, sigma_r0=sigma_r0, sigma_l0=sigma_l0)
+    disc: Any = DB96Disc(M_d=jnp.asarray(4e10), R_d=R_d, sigma_r0=sigma_r0, sigma_l0=sigma_l0)
     halo = DB96Halo(a=a, b=b, beta=beta, gamma=gamma, A_0=A_0)
     imf = DehnenBinneyIMF() if imf is None else imf
     of_halo = metallicities if halo_metallicities is None else halo_metallicities

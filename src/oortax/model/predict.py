@@ -186,7 +186,7 @@ def _reject(rng, engine: _Engine, n: int, batch: int, progress: bool) -> _Draw:
                 kept.append(stars.take(np.log(rng.random(len(stars.log_w))) < stars.log_w - envelopes[i]))
                 if top > envelopes[i]:
                     new = top + np.log(_HEADROOM)
-                    kept = [_thinned(rng, part, i, envelopes[i], new) for part in kept]
+                    kept = [_thinned(rng, part, int(i), envelopes[i], new) for part in kept]
                     envelopes[i], raised = new, raised + 1
             proposed += batch
             drawn = sum(len(part.which) for part in kept)

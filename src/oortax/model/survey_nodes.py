@@ -287,13 +287,14 @@ def _of(galaxy, survey, stars: Proposed, uniform, colour_error: float, name: str
     observed = observe_stars(survey, true | {"V": V}, uniform, colour_error)
     # d^3 u of the proposal to dmu_l dmu_b dv_los.
     log_q = stars.log_q + 2.0 * np.log(KAPPA * stars.s) + np.log(n)
+    places: Any = {k: jnp.asarray(values) for k, values in true.items()}
     return SurveyNodes(
-        *(jnp.asarray(true[k]) for k in ("l", "b", "s", "mu_l", "mu_b", "v_los", "M", "colour")),
-        jnp.asarray(log_q),
-        jnp.asarray(np.where(np.isfinite(log_q), listed(survey, observed), 0.0)),
-        {k: jnp.asarray(v) for k, v in observed.items()},
-        (name,),
-        (n,),
+        **places,
+        log_q=jnp.asarray(log_q),
+        accepted=jnp.asarray(np.where(np.isfinite(log_q), listed(survey, observed), 0.0)),
+        observed={k: jnp.asarray(v) for k, v in observed.items()},
+        names=(name,),
+        sizes=(n,),
     )
 
 

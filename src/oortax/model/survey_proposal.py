@@ -51,7 +51,7 @@ class Sky(NamedTuple):
 def sky_of(survey: Survey) -> Sky:
     """Cells that the survey covers somewhere, and their neighbours; ValueError if there are none."""
     ends = np.sin(survey.edges_b()), np.asarray(survey.edges_l())
-    seen = _covered(survey, *(_within(_split(e, _FINE), 1) for e in ends))
+    seen = _covered(survey, *(_middles(_split(e, _FINE)) for e in ends))
     if not seen.any():
         raise ValueError("the survey's selection keeps nothing of the sky: do its cuts exclude each other?")
     low, width = zip(
@@ -61,9 +61,7 @@ def sky_of(survey: Survey) -> Sky:
         ),
         strict=True,
     )
-    points = [
-        _within(np.append(x, x[-1] + w[-1]), n, x, w) for x, w, n in zip(low, width, _INNER, strict=True)
-    ]
+    points = [_within(x, w, n) for x, w, n in zip(low, width, _INNER, strict=True)]
     sizes = len(low[0]), len(low[1])
     covered = (_covered(survey, *points) > 0).reshape(sizes[0], _INNER[0], sizes[1], _INNER[1])
     covered = covered.mean(axis=(1, 3))
@@ -89,9 +87,12 @@ def _split(edges: np.ndarray, n: int) -> np.ndarray:
     )
 
 
-def _within(edges, n: int, low=None, width=None) -> np.ndarray:
+def _middles(edges: np.ndarray) -> np.ndarray:
+    return 0.5 * (edges[1:] + edges[:-1])
+
+
+def _within(low: np.ndarray, width: np.ndarray, n: int) -> np.ndarray:
     """n midpoints of parts of every cell."""
-    low, width = (edges[:-1], np.diff(edges)) if low is None else (low, width)
     return (low[:, None] + width[:, None] * (np.arange(n) + 0.5) / n).ravel()
 
 
@@ -131,8 +132,8 @@ class Colours(NamedTuple):
 
 def colours_of(colour_magnitude: Any, support: tuple[float, float]) -> Colours:
     """The colours of p(M, colour), with a floor of 5 % everywhere in its range."""
-    M = np.linspace(*support, _ROWS)
-    edges = np.linspace(*colour_magnitude.colour_range, _COLOURS)
+    low, high = colour_magnitude.colour_range
+    M, edges = np.linspace(support[0], support[1], _ROWS), np.linspace(low, high, _COLOURS)
     middles = 0.5 * (edges[1:] + edges[:-1])
     table = jax.jit(jax.vmap(lambda M: jax.vmap(lambda c: colour_magnitude.log_density(M, c))(middles)))(M)
     p = np.exp(np.asarray(table, dtype=float))
@@ -260,7 +261,7 @@ def survey_proposal(sky: Sky, survey: Survey, stars: Any, v_c0: float, name: str
         raise ValueError(f"no star of component {name!r} can pass the survey's magnitude limits")
     colours = stars.colour_magnitude()
     F = stars.bind() if colours is None else colours.magnitudes()
-    edges_M = np.linspace(*F.support, _MAGNITUDES)
+    edges_M = np.linspace(F.support[0], F.support[1], _MAGNITUDES)
     middles = jnp.asarray(0.5 * (edges_M[1:] + edges_M[:-1]))
     mass = np.asarray(jax.jit(jax.vmap(lambda M: jnp.exp(F.log_F(M))))(middles))
     edges = np.geomspace(max(near, 1e-3 * far), far, _S)

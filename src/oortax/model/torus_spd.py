@@ -87,7 +87,7 @@ def spd_by_tori(
         seen = survey_nodes(galaxy, survey, key_nodes, _PILOT, components=(name,), derived=derived)
         seen = _seen_actions(galaxy, survey, seen, derived)
         J, log_chance = _likely_seen(rng, seen, drawn.J, n_tori)
-        tori = fit_tori(potential, J, tol=tol, n_modes=_MODES, progress=progress)
+        tori = fit_tori(potential, jnp.asarray(J), tol=tol, n_modes=_MODES, progress=progress)
         found = np.isfinite(np.asarray(tori.E))
         proposal = survey_proposal(sky, survey, component.stars, v_c0, name)
         theta = 2.0 * np.pi * rng.random((n_tori, n_angles, 2))

@@ -218,7 +218,14 @@ class ColourMagnitude(AbstractMagnitudes):
                 table = table.at[(i + k) * columns + j + q].add(weights * b[k] * c[q])
         kept = table.reshape(-1, columns)[_PAD : _PAD + n + 3, _PAD : _PAD + m + 3]
         number = jnp.asarray(edge_shares(n)) @ kept @ jnp.asarray(edge_shares(m))
-        return cls(kept, number, M_range, colour_range, band, colour_name)
+        return cls(
+            weights=kept,
+            number=number,
+            M_range=M_range,
+            colour_range=colour_range,
+            band=band,
+            colour=colour_name,
+        )  # type: ignore[call-arg]
 
     @classmethod
     def from_file(cls, path, band: str = "V", colour: str = "B-V") -> "ColourMagnitude":
