@@ -1,8 +1,9 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
-reference, library, dfs, draws, self_consistency, transformations, likelihood, recovery; gpu, which needs
-one; and mocks, which needs the catalogues (see there). Those not run are kept as they are.
+reference, library, dfs, draws, self_consistency, transformations, likelihood, recovery, survey_mock; gpu,
+which needs one; and mocks and binned, which need the catalogues (see there). Those not run are kept as they
+are.
 """
 
 import platform
@@ -13,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import actions
+import binned
 import dfs
 import draws
 import finders
@@ -28,6 +30,7 @@ import recovery
 import reference
 import self_consistency
 import surface_density
+import survey_mock
 import tori
 import transformations
 
@@ -50,7 +53,9 @@ BENCHMARKS = {
     "transformations": transformations,
     "likelihood": likelihood,
     "recovery": recovery,
+    "survey_mock": survey_mock,
     "mocks": mocks,
+    "binned": binned,
 }
 
 

@@ -86,7 +86,7 @@ def test_share_is_the_normalisation_of_the_likelihood(distributions, name):
     drawn = model.predict(jax.random.key(3), GALAXY, s, 400, finder=FINDER)
     names = model.Catalogue.__dataclass_fields__
     catalogue = model.Catalogue(**{k: v for k, v in drawn.columns.items() if k in names})
-    nodes = model.make_nodes(catalogue, s, GALAXY)
+    nodes = model.make_nodes(catalogue, GALAXY, s)
     settings = model.Settings(n_R=5, n_z=9, refine=1.5)
 
     @eqx.filter_jit
