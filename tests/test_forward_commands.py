@@ -108,3 +108,50 @@ def test_bad_input_is_one_sentence(config, capsys):
     config.write_text(text.replace(", max = 14.0", ", min = 5.0"))
     run("predict", config, code=2)
     assert "faint limit" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_fit_of_counts_recovers_the_mock(config, capsys, tmp_path):
+    """The catalogue's own survey as [binned.NAME]: no distance is used, and the truth comes back."""
+    run("mock", config, "--n", 4000, "--out", "stars.parquet")
+    head, _, rest = CONFIG.partition("[potential.galaxy]")
+    cuts = head.partition("[survey]\n")[2]
+    cells = (
+        "cells = {mu_l = [-30, -10, -3, 3, 10, 30], mu_b = [-30, -10, -3, 3, 10, 30], V = [8, 12, 13, 14]}"
+    )
+    text = f'[binned.cap]\ncatalogue = "stars.parquet"\nnodes = 4096\n{cells}\n{cuts}[potential.galaxy]{rest}'
+    text = text.replace("sigma_r0 = 95.0", 'sigma_r0 = {prior = "LogNormal(log(95), 0.5)"}')
+    text = text.replace("weight = 0.05", 'weight = {prior = "Beta(1, 10)", start = 0.08}')
+    (tmp_path / "counts.toml").write_text(text)
+    capsys.readouterr()
+    run("check", "counts.toml", "--json")
+    checked = json.loads(capsys.readouterr().out)
+    assert checked["numbers"]["cap: nodes_per_star"] > 0.5
+    assert max(checked["gradient_error"].values()) < 1e-4
+    run("fit", "counts.toml", "--method", "laplace", "--out", "fit", "--json")
+    capsys.readouterr()
+    summary = json.loads((tmp_path / "fit" / "summary.json").read_text())
+    truth = {"potential.galaxy.M": 1e11, "components.disc.df.sigma_r0": 95.0, "components.halo.weight": 0.05}
+    assert set(truth) == set(summary)
+    for path, true in truth.items():
+        row = summary[path]
+        # The nodes add at most their share of the variance: 4 of the standard deviations with it.
+        assert abs(row["mean"] - true) < 4.0 * row["sd"] * np.sqrt(1.0 + 1.0 / 0.5), (path, row)
+        assert row["sd"] < 0.5 * true, (path, row)
+    assert (tmp_path / "fit" / "figures" / "cap_mu_l.png").exists()
+
+
+def test_bad_cells_are_one_sentence(config, capsys):
+    run("mock", config, "--n", 50, "--out", "stars.parquet")
+    capsys.readouterr()
+    for cells, word in (
+        ("{mu = [0, 1]}", "mu_0"),
+        ("{V = [14, 12]}", "increasing"),
+        ("{}", "cells"),
+        ("{colours = [0.0, 1.0]}", "colour"),
+    ):
+        rest = CONFIG.partition("[potential.galaxy]")[2]
+        text = f'[binned.cap]\ncatalogue = "stars.parquet"\ncells = {cells}\n[potential.galaxy]{rest}'
+        config.write_text(text)
+        run("check", config, code=2)
+        assert word in capsys.readouterr().err

@@ -17,8 +17,9 @@ from oortax.io.problem import Problem
 class LogLikelihood:
     """ln L(model, data) with the choices that are compiled in; equal choices compile once.
 
-    `data` holds the catalogue and its nodes, or None for both without stars, the measured tables, and what
-    makes the action finder where it takes arrays (tori), else None.
+    `data` holds the catalogue and its nodes, or None for both without stars, the surveys and counts of
+    catalogues in cells, the measured tables, and what makes the action finder where it takes arrays (tori),
+    else None.
     """
 
     finder: str
@@ -34,6 +35,10 @@ class LogLikelihood:
         pot = potential.expand(tree.galaxy.potential)
         tree = eqx.tree_at(lambda node: node.galaxy.potential, tree, pot)
         total = model.log_constraints(tree, data["curves"])
+        finder = self.finder if data.get("finder") is None else data["finder"]
+        for survey, binned in data.get("binned", {}).values():
+            survey = eqx.tree_at(lambda node: node.sun, survey, tree.survey.sun)
+            total = total + model.log_likelihood_binned(tree.galaxy, survey, binned, finder=finder)
         if data["catalogue"] is None:
             return total
         return total + model.log_likelihood(
@@ -42,7 +47,7 @@ class LogLikelihood:
             data["catalogue"],
             data["nodes"],
             outliers=tree.outliers,
-            finder=self.finder if data.get("finder") is None else data["finder"],
+            finder=finder,
             settings=self.settings_for(data["catalogue"]),
         )
 
@@ -68,7 +73,28 @@ def build_posterior(problem: Problem) -> inference.Posterior:
     settings = tuple(sorted((moving | dict(options.settings)).items()))
     log_likelihood = LogLikelihood(options.finder, options.likelihood, settings)
     data = {"catalogue": catalogue, "nodes": nodes, "curves": problem.constraints, "finder": tori}
+    data["binned"] = counted(problem, options.finder if tori is None else tori)
     return inference.Posterior(problem.model, problem.priors, log_likelihood, data)
+
+
+def counted(problem: Problem, finder: Any) -> dict[str, tuple[Any, model.BinnedCatalogue]]:
+    """Surveys and counts of the catalogues that are counted in cells, by name."""
+    key = jax.random.key(problem.config.inference.seed)
+    found = {}
+    for i, (name, table) in enumerate(problem.binned.items()):
+        part = problem.config.binned[name]
+        counts = model.bin_catalogue(
+            problem.model.galaxy,
+            table.survey,
+            table.columns,
+            table.cells,
+            jax.random.fold_in(key, i),
+            part.nodes,
+            finder=finder,
+            colour_error=part.colour_error,
+        )
+        found[name] = (table.survey, counts)
+    return found
 
 
 def pilot(problem: Problem, nodes: Any) -> dynamics.PilotTori:
@@ -93,19 +119,26 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
     """Errors of the numbers behind ln L at a model: effective nodes per star and the normalisation.
 
     The normalisation's error is what a finer rule changes in ln L; it matters when it varies by
-    more than a fraction of one across the posterior. Direct constraints have no such errors.
+    more than a fraction of one across the posterior. Of counts in cells: what their nodes' number does to ln
+    L, and the share of the stars in no cell. Direct constraints have no such errors.
     """
     data: Any = posterior.data
-    if data["catalogue"] is None:
-        return {}
     log_likelihood: Any = posterior.log_likelihood
+    counts: dict[str, Any] = {}
+    for name, (survey, binned) in data.get("binned", {}).items():
+        survey = eqx.tree_at(lambda node: node.sun, survey, tree.survey.sun)
+        finder = log_likelihood.finder if data.get("finder") is None else data["finder"]
+        noise = model.binned_noise(tree.galaxy, survey, binned, finder)
+        counts |= {f"{name}: {key}": value for key, value in noise._asdict().items()}
+    if data["catalogue"] is None:
+        return counts
     tori, stars = data.get("finder"), (data["catalogue"], data["nodes"])
     settings = log_likelihood.settings_for(data["catalogue"])
     finder = log_likelihood.finder if tori is None else tori
     report = model.diagnose(tree, *stars, paths=tuple(problem.priors), finder=finder, settings=settings)
     if tori is None:
-        return report.as_dict()
-    return report.as_dict() | model.coverage(tree, *stars, finder=tori, settings=settings).as_dict()
+        return counts | report.as_dict()
+    return counts | report.as_dict() | model.coverage(tree, *stars, finder=tori, settings=settings).as_dict()
 
 
 def predicted(problem: Problem, tree: Any, n: int, seed: int) -> dict[str, np.ndarray]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
+import jax
 import numpy as np
 
 from oortax import inference, model, params, plots
@@ -133,6 +135,16 @@ def _pictures(problem, found, best, pots, units, rhat, R0: float) -> list[Pictur
         expected = plots.heliocentric(predicted(problem, best, n, problem.config.inference.seed))
         grid = plots.predictive_grid(observed, expected)
         pictures.append(Picture("predictive", grid, "Stars and model.", "Stars against the model"))
+    for name, table in problem.binned.items():
+        part = problem.config.binned[name]
+        survey = eqx.tree_at(lambda node: node.sun, table.survey, best.survey.sun)
+        key = jax.random.key(problem.config.inference.seed)
+        seen = model.spd(best.galaxy, survey, key, part.nodes, colour_error=part.colour_error)
+        for quantity, edges in table.cells.items():
+            values = model.quantity_of(table.columns, quantity)
+            axes = plots.spd_histogram(seen, quantity, edges, observed=values)
+            picture = Picture(f"{name}_{quantity}", axes, f"{name}: counts.", "Counts against the model")
+            pictures.append(picture)
     if not _moves(found):
         return pictures
     q = "potential.halo.q"

@@ -16,7 +16,8 @@
     table = "eilers_2019"
 
 [data], [survey], [components] and [outliers] describe stars and may be left out together where there are
-[constraints], direct measurements of the potential (see `oortax.io.constraints`).
+[constraints], direct measurements of the potential (see `oortax.io.constraints`). Instead of [data], or
+beside it, [binned.NAME] gives catalogues that are counted in cells (see `oortax.io.binned`).
 
 A number is fixed; {prior = "...", start = ...} is free. The dotted path of a value in this file
 (`potential.halo.rho_s`) is its name everywhere else.
@@ -29,13 +30,16 @@ from pathlib import Path
 from typing import Any
 
 from oortax.io import toml
+from oortax.io.binned import KEYS, BinnedConfig, parse_binned
 from oortax.io.constraints import ConstraintConfig, parse_constraint
 from oortax.io.names import check_keys, nearest
 from oortax.io.nodes import Free, Node, parse_free, parse_node
 from oortax.io.records import parse_record
 from oortax.io.tables import QUANTITIES, find_catalogue
 
-SECTIONS = ("data", "survey", "potential", "components", "sun", "outliers", "constraints", "inference")
+SECTIONS = (
+    "data", "survey", "binned", "potential", "components", "sun", "outliers", "constraints", "inference",
+)  # fmt: skip
 METHODS = ("maximum", "laplace", "nuts")
 FROM_CATALOGUE = "from_catalogue"
 
@@ -114,6 +118,7 @@ class Config:
     constraints: Mapping[str, ConstraintConfig]
     inference: Inference
     folder: Path = dataclasses.field(default=Path("."), compare=False)
+    binned: Mapping[str, BinnedConfig] = dataclasses.field(default_factory=dict)
 
     def free(self) -> Iterator[tuple[str, Free]]:
         """Dotted path and description of every free parameter."""
@@ -159,6 +164,8 @@ class Config:
                 "errors": self.survey.errors.resolved(),
                 "extinction": None if extinction is None else extinction.resolved(),
             }
+        if self.binned:
+            stars["binned"] = {name: part.resolved(self.folder) for name, part in self.binned.items()}
         return stars | {
             "potential": {name: node.resolved() for name, node in self.potential.items()},
             **({"components": components} if components else {}),
@@ -222,6 +229,10 @@ def parse_config(document: Mapping[str, Any], folder: Path = Path("."), *, forwa
         constraints=_parse_constraints(document.get("constraints", {})),
         inference=_check_inference(parse_record(Inference, document.get("inference", {}), "inference")),
         folder=folder,
+        binned={
+            name: _parse_binned(name, _table(part, f"binned.{name}"), folder)
+            for name, part in document.get("binned", {}).items()
+        },
     )
     if config.data is not None:
         find_catalogue(config.data.catalogue, folder)
@@ -232,7 +243,7 @@ def _check_sections(document: Mapping[str, Any], forward: bool) -> None:
     """Raise ValueError unless there are a potential and stars or constraints, and stars have components."""
     if not document.get("potential"):
         raise ValueError("the configuration has no [potential]")
-    if document.get("data") or forward:
+    if document.get("data") or document.get("binned") or forward:
         if not document.get("components"):
             raise ValueError("the configuration has no [components]")
         return
@@ -252,6 +263,16 @@ def _parse_data(table: Mapping[str, Any], folder: Path) -> Data:
     data = parse_record(Data, table, "data")
     check_keys(data.columns, QUANTITIES, "data.columns")
     return data
+
+
+def _parse_binned(name: str, table: Mapping[str, Any], folder: Path) -> BinnedConfig:
+    check_keys(table, KEYS, f"binned.{name}")
+    cuts = {key: table[key] for key in ("selection", "errors", "extinction") if key in table}
+    try:
+        survey = _parse_survey(cuts)
+    except ValueError as error:
+        raise ValueError(f"binned.{name}: {error}") from error
+    return parse_binned(name, table, survey, folder)
 
 
 def _parse_survey(table: Mapping[str, Any]) -> SurveyConfig:

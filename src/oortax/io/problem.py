@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from oortax import params
+from oortax.io.binned import BinnedTable, built_errors, cut, read_binned
 from oortax.io.config import FROM_CATALOGUE, ComponentConfig, Config
 from oortax.io.luminosity import luminosity_function
 from oortax.io.names import nearest
 from oortax.io.nodes import Free, Node
 from oortax.io.output import sha256
 from oortax.io.priors import check_support, parse_prior
-from oortax.io.rows import RowFilter, RowReport
+from oortax.io.rows import RowReport
 from oortax.io.tables import find_catalogue, missing_velocities, read_catalogue
-from oortax.io.toml import value as toml_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Problem:
     report : rows of the catalogue read, excluded and used, and why; None without a catalogue
     constraints : measured tables by name, as arrays ("circular_velocity": R, v_c, sigma_minus, sigma_plus)
     tables : the same count of rows for each of them
+    binned : catalogues that are counted in cells, by name
     data_sha256 : of the catalogue file, or of all tables together without one
     """
 
@@ -46,16 +47,18 @@ class Problem:
     constraints: Mapping[str, Mapping[str, np.ndarray]]
     data_sha256: str
     tables: Mapping[str, RowReport] = dataclasses.field(default_factory=dict)
+    binned: Mapping[str, BinnedTable] = dataclasses.field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """What is fitted, in a few words."""
-        return ", ".join(self.constraints) if self.report is None else self.report.source
+        return ", ".join([*self.binned, *self.constraints]) if self.report is None else self.report.source
 
     def sentences(self) -> list[str]:
         """The rows of catalogue and tables in words, one sentence per line."""
         lines = [] if self.report is None else self.report.sentences()
-        for name, table in self.tables.items():
+        counted = {name: part.report for name, part in self.binned.items()} | dict(self.tables)
+        for name, table in counted.items():
             lines += [f"{name}: {line}" for line in table.sentences()]
         return lines
 
@@ -70,7 +73,8 @@ def build(config: Config) -> Problem:
         beyond its parameter's support, or a free value is not a parameter.
     """
     if config.data is None:
-        model = _build_model(config, [], None, {})
+        magnitudes = {name: _magnitudes(part, config, {}) for name, part in config.components.items()}
+        model = _build_model(config, [], None, magnitudes)
         priors, start = _priors(config, model)
         columns, report = {}, None
     else:
@@ -81,6 +85,11 @@ def build(config: Config) -> Problem:
         except ValueError as error:
             raise ValueError(f"constraints.{name}.{error}") from error
     read = {name: part.read(config.folder, model.survey.sun) for name, part in config.constraints.items()}
+    binned = {
+        name: read_binned(part, config.folder, model.survey.sun) for name, part in config.binned.items()
+    }
+    hashes = {name: each for name, (_, _, each) in read.items()}
+    hashes |= {f"binned.{name}": {"catalogue": part.sha256} for name, part in binned.items()}
     return Problem(
         config=config,
         model=model,
@@ -90,7 +99,8 @@ def build(config: Config) -> Problem:
         report=report,
         constraints={name: arrays for name, (arrays, _, _) in read.items()},
         tables={name: counted for name, (_, counted, _) in read.items()},
-        data_sha256=_hash(config, {name: hashes for name, (_, _, hashes) in read.items()}),
+        binned=binned,
+        data_sha256=_hash(config, hashes),
     )
 
 
@@ -125,23 +135,7 @@ def _selected(config: Config, selection: list[Any]) -> tuple[dict[str, np.ndarra
     """The rows of the catalogue that pass every cut, and the count of those that do not."""
     assert config.data is not None
     columns, report = read_catalogue(config.data.catalogue, config.data.columns, folder=config.folder)
-    rows = RowFilter(report.source, len(columns["l"]))
-    # One apparent magnitude: whatever band the cuts name, it is the column mapped to V.
-    observed = {**columns, **{cut.band: columns["V"] for cut in selection if hasattr(cut, "band")}}
-    for node, cut in zip(config.survey.selection, selection, strict=True):
-        accepted = np.asarray(cut.accepts(observed), dtype=bool)
-        rows.drop(~accepted, f"outside {toml_value(node.resolved())}")
-    report = dataclasses.replace(report, notes=()).followed_by(rows.report())
-    if not rows.keep.any():
-        absent = [key for key in ("V", "colour") if not np.isfinite(columns[key]).any()]
-        hint = (
-            f" The catalogue gives no {' and no '.join(absent)}: map columns.{absent[0]}." if absent else ""
-        )
-        raise ValueError(
-            f"no star is left ({'; '.join(report.sentences())}).{hint} Check survey.selection and "
-            "the columns' units."
-        )
-    return {key: values[rows.keep] for key, values in columns.items()}, report
+    return cut(columns, report, config.survey.selection, selection)
 
 
 def _survey_errors(config: Config, columns: Mapping[str, np.ndarray]) -> tuple[Any, list[str]]:
@@ -217,7 +211,7 @@ def forward_model(config: Config) -> Any:
 
     selection = [node.build(survey.SELECTIONS) for node in config.survey.selection]
     columns: dict[str, np.ndarray] = {}
-    errors = config.survey.errors.build(survey.Errors)
+    errors = built_errors(config.survey.errors)
     if config.data is not None:
         columns, _ = _selected(config, selection)
         errors, _ = _survey_errors(config, columns)
@@ -241,8 +235,11 @@ def _magnitudes(
                 f'{node.where}: kind = "{node.kind}" is a part of stars = {{kind = "population", ...}} '
                 f"(known: {', '.join(MAGNITUDES)})"
             )
-        # A population without free parameters is tabulated once for all.
-        return built.bind() if bound and not any(True for _ in node.free()) else built
+        if not bound or any(True for _ in node.free()):
+            return built
+        # A population without free parameters is tabulated once for all, with its colours where they count.
+        colours = built.colour_magnitude() if config.binned else None
+        return built.bind() if colours is None else colours
     if not columns:
         raise ValueError(
             f'{node.where}: kind = "{FROM_CATALOGUE}" needs the catalogue of [data]; give '

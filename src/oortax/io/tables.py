@@ -161,7 +161,11 @@ def _native(values: np.ndarray) -> np.ndarray:
 
 
 def read_catalogue(
-    name: str | Path, columns: Mapping[str, Any] | None = None, *, folder: Path | None = None
+    name: str | Path,
+    columns: Mapping[str, Any] | None = None,
+    *,
+    folder: Path | None = None,
+    distances: bool = True,
 ) -> tuple[dict[str, np.ndarray], RowReport]:
     """Read a catalogue of stars into the arrays of `model.Catalogue`.
 
@@ -171,6 +175,7 @@ def read_catalogue(
     columns : mapping from a key of `QUANTITIES` to a column name, or to {"name": ..., "unit": ...};
         keys left out are looked for under their customary names
     folder : where a relative path starts
+    distances : whether rows without a parallax or distance modulus are of no use
 
     Returns
     -------
@@ -194,16 +199,17 @@ def read_catalogue(
     """
     path = find_catalogue(name, folder)
     table = read_table(path)
-    raw = _select(table, columns or {})
+    raw = _select(table, columns or {}, distances)
     rows = RowFilter(table.source, len(table))
     _check_ranges(raw, table.source)
     stars = _galactic(raw)
     ids = raw.get("id")
     stars["ids"] = np.arange(len(table)) if ids is None else ids
-    _exclude(rows, stars, raw)
+    _exclude(rows, stars, raw, distances)
     rows.require_some("Check the column mapping and the units of parallax and proper motions.")
     stars = {key: values[rows.keep] for key, values in stars.items()}
-    _check_units_by_physics(stars, table.source)
+    if distances:
+        _check_units_by_physics(stars, table.source)
     return stars, rows.report().with_notes(missing_velocities(stars))
 
 
@@ -213,7 +219,7 @@ def missing_velocities(stars: Mapping[str, np.ndarray]) -> list[str]:
     return [f"v_los is missing for {missing:,} of the rows used; it is integrated over"] if missing else []
 
 
-def _select(table: Table, mapping: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _select(table: Table, mapping: Mapping[str, Any], distances: bool = True) -> dict[str, np.ndarray]:
     """The columns by key, converted to the units used inside."""
     for key in mapping:
         if key not in QUANTITIES:
@@ -236,7 +242,7 @@ def _select(table: Table, mapping: Mapping[str, Any]) -> dict[str, np.ndarray]:
             if column is None:
                 continue
         raw[key] = _convert(table, key, column, unit)
-    _require(table, raw)
+    _require(table, raw, distances)
     return raw
 
 
@@ -280,15 +286,15 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def _require(table: Table, raw: Mapping[str, np.ndarray]) -> None:
-    """Raise unless there are positions, proper motions and parallaxes or distance moduli."""
+def _require(table: Table, raw: Mapping[str, np.ndarray], distances: bool) -> None:
+    """Raise unless there are positions, proper motions and, if need be, parallaxes or distance moduli."""
     if not all(key in raw for key in EQUATORIAL) and not all(key in raw for key in GALACTIC):
         # Complain about the system of which more is there.
         system = max((EQUATORIAL, GALACTIC), key=lambda keys: sum(key in raw for key in keys))
         missing = [key for key in system if key not in raw]
     else:
         missing = []
-    if "parallax" not in raw and "distance_modulus" not in raw:
+    if distances and "parallax" not in raw and "distance_modulus" not in raw:
         missing.append("parallax")
     if missing:
         key = missing[0]
@@ -356,15 +362,17 @@ def _galactic(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return stars
 
 
-def _exclude(rows: RowFilter, stars: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray]) -> None:
+def _exclude(
+    rows: RowFilter, stars: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray], distances: bool = True
+) -> None:
     """Drop and count rows that cannot be used."""
     rows.drop(~np.isfinite(stars["l"] + stars["b"]), "the position is missing or NaN")
     modulus = np.isfinite(stars["distance_modulus"])
     which = "parallax and distance_modulus are" if modulus.any() else "parallax is"
-    rows.drop(~modulus & ~np.isfinite(stars["parallax"]), f"{which} missing or NaN")
-    rows.drop(
-        ~modulus & ~(stars["parallax"] > 0), "parallax is zero or negative (no distance can be drawn from it)"
-    )
+    if distances:
+        rows.drop(~modulus & ~np.isfinite(stars["parallax"]), f"{which} missing or NaN")
+        negative = "parallax is zero or negative (no distance can be drawn from it)"
+        rows.drop(~modulus & ~(stars["parallax"] > 0), negative)
     rows.drop(~np.isfinite(stars["mu_l"] + stars["mu_b"]), "a proper motion is missing or NaN")
     rows.drop(np.isinf(stars["v_los"]), "v_los is infinite")
     if "id" in raw:

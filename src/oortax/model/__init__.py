@@ -1,6 +1,12 @@
 """Galaxy, catalogue, nodes and the likelihood that joins them; constraints; derived quantities; mocks."""
 
-from oortax.model.binned import BinnedCatalogue, bin_catalogue, binned_noise, log_likelihood_binned
+from oortax.model.binned import (
+    BinnedCatalogue,
+    bin_catalogue,
+    binned_noise,
+    log_likelihood_binned,
+    quantity_of,
+)
 from oortax.model.binned import expected as binned_expected
 from oortax.model.catalogue import Catalogue
 from oortax.model.constraints import (
@@ -117,6 +123,7 @@ __all__ = [
     "parallax_nodes",
     "per_star",
     "predict",
+    "quantity_of",
     "spd",
     "spd_by_tori",
     "spd_of_nodes",

@@ -140,7 +140,8 @@ def _edges(name: str, given: Any) -> np.ndarray:
     return e
 
 
-def _values(columns: Mapping[str, Any], name: str) -> np.ndarray:
+def quantity_of(columns: Mapping[str, Any], name: str) -> np.ndarray:
+    """An observable (N,) of a catalogue; mu_0 and mu_90 are derived. ValueError if there is none."""
     if name in ("mu_0", "mu_90") and name not in columns:
         motion = pole_motions(*(jnp.asarray(columns[k]) for k in ("l", "b", "mu_l", "mu_b")))
         return np.asarray(motion[("mu_0", "mu_90").index(name)])
@@ -151,7 +152,7 @@ def _values(columns: Mapping[str, Any], name: str) -> np.ndarray:
 
 def _count(columns, names, edges) -> np.ndarray:
     """Stars in every cell, and last those in none."""
-    values = np.stack([_values(columns, name) for name in names], axis=1)
+    values = np.stack([quantity_of(columns, name) for name in names], axis=1)
     finite = np.all(np.isfinite(values), axis=1)
     counts = np.histogramdd(values[finite], bins=list(edges))[0].ravel()
     return np.append(counts, len(values) - counts.sum())
@@ -170,7 +171,7 @@ def _spread(nodes: SurveyNodes, survey: Survey, names, edges):
     used = {name for cut in survey.selection for name in cut.columns}
     for name, e in zip(names, edges, strict=True):
         spread = name in true and not used & {name, *(("mu_l", "mu_b") if name.startswith("mu_") else ())}
-        values = (true[name] if spread else _values(nodes.observed, name))[rows]
+        values = (true[name] if spread else quantity_of(nodes.observed, name))[rows]
         width = sigma[name][rows] if spread else np.zeros(len(rows))
         low = np.searchsorted(e, values - _WINGS * width, side="right") - 1
         high = np.searchsorted(e, values + _WINGS * width, side="right") - 1
