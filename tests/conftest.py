@@ -42,6 +42,9 @@ _TOGETHER = (
     "dynamics/test_tori.py",
     "dynamics/test_torus.py",
     "dynamics/test_torus_finder.py",
+    "model/test_spd.py",
+    "model/test_db96.py",
+    "model/test_binned.py",
     "test_torus_plots.py",
 )
 

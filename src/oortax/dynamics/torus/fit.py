@@ -216,19 +216,14 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     E and Omega are means over the true angles, which E's derivatives need to be right to the second order of
     the residual: the mean of dH/dS_n vanishes there.
     """
+    fixed = lax.stop_gradient(problem)
+    S, matrix, factor = _moved_to(fixed, grid, lax.stop_gradient(S))
     energy, by_phi = problem.energy_by_phi(grid, S)
     normal = Normal.of(grid, problem.warp, energy)
-    # The matrix is that of the second system, too.
-    matrix = lax.stop_gradient(normal.damped(problem.least))
-    factor = cholesky(matrix)
     change = -solve(matrix, normal.project(grid, energy.H - jnp.mean(energy.H)), factor)
-    fixed = lax.stop_gradient(problem)
+    # Of no value, and not computed where no derivative is asked for.
     moved = jax.jvp(lambda S: fixed.energy_by_phi(grid, S), (S,), (change,))[1]
-    part = lax.stop_gradient(room(problem, grid, S, change))
-    stepped = jax.tree.map(
-        lambda a, by: a + lax.stop_gradient(part * by), (S, energy, by_phi), (change, *moved)
-    )
-    S, energy, by_phi = jax.tree.map(moving_as, stepped, (change, *moved))
+    S, energy, by_phi = jax.tree.map(moving_as, (S, energy, by_phi), (change, *moved))
     slopes = jnp.stack([energy.by_r, energy.by_z, by_phi])
     normal = Normal.of(grid, problem.warp, energy)
     angles_r, angles_z = problem.angles.by_chi(grid.chi_r, grid.chi_z)
@@ -243,6 +238,16 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     weight = weight / jnp.sum(weight)
     Omega = jnp.sum(weight * (slopes + change), axis=(1, 2))
     return Fit(S, dS_dJ, jnp.sum(weight * energy.H), Omega, jnp.std(energy.H))
+
+
+def _moved_to(problem: Problem, grid: Grid, S: Float[Array, " m"]):
+    """S after a Newton step on another grid than it was fitted on; the step's matrix and its factor."""
+    energy = problem.energy(grid, S)
+    normal = Normal.of(grid, problem.warp, energy)
+    matrix = normal.damped(problem.least)
+    factor = cholesky(matrix)
+    change = -solve(matrix, normal.project(grid, energy.H - jnp.mean(energy.H)), factor)
+    return lax.stop_gradient((S + room(problem, grid, S, change) * change, matrix, factor))
 
 
 def angle_density(problem: Problem, grid: Grid, dS_dJ: Float[Array, "m 3"]) -> Field:
