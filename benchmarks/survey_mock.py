@@ -1,9 +1,9 @@
 """Mock catalogues of a survey: `oortax mock` from configuration to file.
 
-Run `python benchmarks/survey_mock.py` (`--n 100000` for less). A magnitude-limited survey, V < 16 and |b| >
-20 deg, with errors of V, parallax, proper motion and v_los, of a disc and a halo with luminosity functions from
-isochrones, in a galaxy of bulge, disc and halo. Seconds are of the command in a process of its own, with and
-without compiled programs at hand; the memory is the process's largest.
+Run `python benchmarks/survey_mock.py` (`--n 100000` for less). A magnitude-limited survey, V < 16 and
+|b| > 20 deg, with errors of V, parallax, proper motion and v_los, of a disc and a halo with luminosity
+functions from isochrones, in a galaxy of bulge, disc and halo. Seconds are of the command in a process of its
+own, with and without compiled programs at hand; the memory is the process's largest.
 """
 
 import argparse

@@ -19,9 +19,10 @@ from oortax.model.proposal import VelocityProposal, adapted, first_guess
 from oortax.survey import Survey
 from oortax.survey.fold import WINGS
 
-# Parts of each interval between a survey's edges at which it is first asked; cells of the sky in sin b and l,
-# points in each, and bins of distance.
-_FINE, _B, _L, _INNER = 256, 64, 96, (12, 8)
+# Steps (rad) in which borders other than edges are looked for, and rows of them at once; cells of the sky in
+# sin b and l, points in each; groups of cells, and bins of distance.
+_FINEST, _AT_ONCE = np.radians(0.25), 64
+_B, _L, _INNER = 64, 96, (12, 8)
 _GROUPS, _S = 8, 40
 # Share of the proposals that keep to no pilot.
 _FLOOR = 0.1
@@ -50,41 +51,57 @@ class Sky(NamedTuple):
 
 def sky_of(survey: Survey) -> Sky:
     """Cells that the survey covers somewhere, and their neighbours; ValueError if there are none."""
-    ends = np.sin(survey.edges_b()), np.asarray(survey.edges_l())
-    seen = _covered(survey, *(_middles(_split(e, _FINE)) for e in ends))
+    fine = [_panels(edges, survey.curved) for edges in _edges(survey)]
+    at = [np.concatenate([_middles(panel) for panel in panels]) for panels in fine]
+    seen = _covered(survey, *at)
     if not seen.any():
         raise ValueError("the survey's selection keeps nothing of the sky: do its cuts exclude each other?")
-    low, width = zip(
-        *(
-            _intervals(e, (seen > 0).any(axis=1 - axis), n)
-            for axis, (e, n) in enumerate(zip(ends, (_B, _L), strict=True))
-        ),
-        strict=True,
+    fine[0], at[0] = [np.sin(panel) for panel in fine[0]], np.sin(at[0])
+    flags = seen.any(axis=1), seen.any(axis=0)
+    (low_b, width_b), (low_l, width_l) = map(_intervals, fine, flags, (_B, _L))
+    points = _within(low_b, width_b, _INNER[0]), _within(low_l, width_l, _INNER[1])
+    inside = _covered(survey, np.arcsin(points[0]), points[1])
+    covered = inside.reshape(len(low_b), _INNER[0], len(low_l), _INNER[1]).mean(axis=(1, 3))
+    # A field may lie between those points, but not between those that were asked first.
+    touched = covered > 0
+    hits = (
+        np.searchsorted(low, x[i], side="right") - 1
+        for low, x, i in zip((low_b, low_l), at, np.nonzero(seen), strict=True)
     )
-    points = [_within(x, w, n) for x, w, n in zip(low, width, _INNER, strict=True)]
-    sizes = len(low[0]), len(low[1])
-    covered = (_covered(survey, *points) > 0).reshape(sizes[0], _INNER[0], sizes[1], _INNER[1])
-    covered = covered.mean(axis=(1, 3))
-    rows = np.pad(covered > 0, ((1, 1), (0, 0)))
+    touched[tuple(hits)] = True
+    rows = np.pad(touched, ((1, 1), (0, 0)))
     near = rows[:-2] | rows[1:-1] | rows[2:]
     near = near | np.roll(near, 1, axis=1) | np.roll(near, -1, axis=1)
     row, column = np.nonzero(near)
-    widths = np.stack([width[0][row], width[1][column]], axis=1)
-    # A neighbour may be covered between the points asked.
+    widths = np.stack([width_b[row], width_l[column]], axis=1)
     share = np.maximum(covered[row, column], 0.02) * np.prod(widths, axis=1)
     rank = np.cumsum(share) - 0.5 * share
     group = np.minimum((_GROUPS * rank / share.sum()).astype(int), _GROUPS - 1)
     area = np.bincount(group, share, _GROUPS)
     shares = share / area[group]
     cumulative = np.stack([np.cumsum(np.where(group == g, shares, 0.0)) for g in range(_GROUPS)])
-    return Sky(np.stack([low[0][row], low[1][column]], axis=1), widths, cumulative, shares, area)
+    return Sky(np.stack([low_b[row], low_l[column]], axis=1), widths, cumulative, shares, area)
 
 
-def _split(edges: np.ndarray, n: int) -> np.ndarray:
-    """Each interval between edges in n."""
-    return np.append(
-        np.concatenate([np.linspace(a, b, n, endpoint=False) for a, b in pairwise(edges)]), edges[-1]
-    )
+def _edges(survey: Survey) -> tuple[np.ndarray, np.ndarray]:
+    """Latitudes and longitudes (rad) of the survey's own edges, and of boxes about its caps."""
+    b, l = set(survey.edges_b()), set(survey.edges_l())
+    for cap in (cut.cap() for cut in survey.selection):
+        if cap is None:
+            continue
+        n, radius = cap
+        centre = float(np.arcsin(np.clip(n[2], -1.0, 1.0)))
+        b |= {end for end in (centre - radius, centre + radius) if abs(end) < 0.5 * np.pi}
+        if abs(centre) + radius < 0.5 * np.pi:
+            reach = np.arcsin(np.sin(radius) / np.cos(centre))
+            l |= {float((np.arctan2(n[1], n[0]) + side) % (2.0 * np.pi)) for side in (-reach, reach)}
+    return np.array(sorted(b)), np.array(sorted(l))
+
+
+def _panels(edges: np.ndarray, curved: bool) -> list[np.ndarray]:
+    """Each interval between edges in parts: borders that are no edges are looked for."""
+    parts = [max(8, int(np.ceil((b - a) / _FINEST))) if curved else 8 for a, b in pairwise(edges)]
+    return [np.linspace(a, b, n + 1) for (a, b), n in zip(pairwise(edges), parts, strict=True)]
 
 
 def _middles(edges: np.ndarray) -> np.ndarray:
@@ -96,29 +113,29 @@ def _within(low: np.ndarray, width: np.ndarray, n: int) -> np.ndarray:
     return (low[:, None] + width[:, None] * (np.arange(n) + 0.5) / n).ravel()
 
 
-def _covered(survey: Survey, sin_b, l) -> np.ndarray:
-    """The survey's share of the stars in directions, on the product of sin b and l."""
+def _covered(survey: Survey, b, l) -> np.ndarray:
+    """Which directions the survey covers, on the product of b and l."""
     ask = eqx.filter_jit(lambda survey, b, l: jax.vmap(lambda b: jax.vmap(lambda l: survey.sky(l, b))(l))(b))
-    return np.asarray(ask(survey, jnp.asarray(np.arcsin(sin_b)), jnp.asarray(l)))
+    l = jnp.asarray(l)
+    # A few rows at a time: memory must not grow with the fineness.
+    parts = np.array_split(np.asarray(b), max(1, len(b) // _AT_ONCE))
+    return np.concatenate([np.asarray(ask(survey, jnp.asarray(part), l)) > 0 for part in parts])
 
 
-def _intervals(edges, covered, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """About n cells over the fine parts that are covered or next to such within the survey's own edges."""
-    fine = _split(edges, _FINE)
-    of_panel = covered.reshape(-1, _FINE)
-    padded = np.pad(of_panel, ((0, 0), (1, 1)))
-    keep = (padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]).ravel()
-    total = np.sum(np.diff(fine)[keep])
-    low, width = [], []
-    for panel in range(len(of_panel)):
-        at = np.flatnonzero(keep[panel * _FINE : (panel + 1) * _FINE]) + panel * _FINE
+def _intervals(panels: list[np.ndarray], covered: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower ends and widths of about n cells, over the parts of panels that are covered or next to such."""
+    sizes = [len(panel) - 1 for panel in panels]
+    flags = np.split(covered, np.cumsum(sizes)[:-1])
+    runs = []
+    for panel, flag in zip(panels, flags, strict=True):
+        padded = np.pad(flag, 1)
+        at = np.flatnonzero(padded[:-2] | padded[1:-1] | padded[2:])
         for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1):
             if len(run):
-                a, b = fine[run[0]], fine[run[-1] + 1]
-                cells = np.linspace(a, b, max(2, round(n * (b - a) / total)) + 1)
-                low.append(cells[:-1])
-                width.append(np.diff(cells))
-    return np.concatenate(low), np.concatenate(width)
+                runs.append((panel[run[0]], panel[run[-1] + 1]))
+    total = sum(b - a for a, b in runs)
+    cells = [np.linspace(a, b, max(2, round(n * (b - a) / total)) + 1) for a, b in runs]
+    return np.concatenate([c[:-1] for c in cells]), np.concatenate([np.diff(c) for c in cells])
 
 
 class Colours(NamedTuple):
