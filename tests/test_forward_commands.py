@@ -121,7 +121,6 @@ def test_fit_of_counts_recovers_the_mock(config, capsys, tmp_path):
     )
     text = f'[binned.cap]\ncatalogue = "stars.parquet"\nnodes = 4096\n{cells}\n{cuts}[potential.galaxy]{rest}'
     text = text.replace("sigma_r0 = 95.0", 'sigma_r0 = {prior = "LogNormal(log(95), 0.5)"}')
-    text = text.replace("weight = 0.05", 'weight = {prior = "Beta(1, 10)", start = 0.08}')
     (tmp_path / "counts.toml").write_text(text)
     capsys.readouterr()
     run("check", "counts.toml", "--json")
@@ -131,7 +130,7 @@ def test_fit_of_counts_recovers_the_mock(config, capsys, tmp_path):
     run("fit", "counts.toml", "--method", "laplace", "--out", "fit", "--json")
     capsys.readouterr()
     summary = json.loads((tmp_path / "fit" / "summary.json").read_text())
-    truth = {"potential.galaxy.M": 1e11, "components.disc.df.sigma_r0": 95.0, "components.halo.weight": 0.05}
+    truth = {"potential.galaxy.M": 1e11, "components.disc.df.sigma_r0": 95.0}
     assert set(truth) == set(summary)
     for path, true in truth.items():
         row = summary[path]
