@@ -170,7 +170,8 @@ def _spread(nodes: SurveyNodes, survey: Survey, names, edges):
     true |= {"mu_0": np.asarray(motion[0]), "mu_90": np.asarray(motion[1])}
     used = {name for cut in survey.selection for name in cut.columns}
     for name, e in zip(names, edges, strict=True):
-        spread = name in true and not used & {name, *(("mu_l", "mu_b") if name.startswith("mu_") else ())}
+        cut = any(column.startswith("mu_") for column in used) if name.startswith("mu_") else name in used
+        spread = name in true and not cut
         values = (true[name] if spread else quantity_of(nodes.observed, name))[rows]
         width = sigma[name][rows] if spread else np.zeros(len(rows))
         low = np.searchsorted(e, values - _WINGS * width, side="right") - 1

@@ -222,8 +222,7 @@ def spd(
     colour_error : mag, of observed colours
 
     Accuracy: unbiased up to the finder's; the errors stated by `SPD` are those of independent nodes, which
-    Sobol numbers undercut. `spd_by_tori` is the same by tori, without an action finder. Stars far from the
-    Sun in units of the survey's depth below 1e-3 of it are sampled by volume.
+    Sobol numbers undercut. `spd_by_tori` is the same by tori, without an action finder.
 
     Raises ValueError where `survey_nodes` does.
     """
