@@ -57,7 +57,7 @@ def sky_of(survey: Survey) -> Sky:
     if not seen.any():
         raise ValueError("the survey's selection keeps nothing of the sky: do its cuts exclude each other?")
     fine[0], at[0] = [np.sin(panel) for panel in fine[0]], np.sin(at[0])
-    flags = seen.any(axis=1), seen.any(axis=0)
+    flags = np.asarray(seen.any(axis=1)), np.asarray(seen.any(axis=0))
     (low_b, width_b), (low_l, width_l) = map(_intervals, fine, flags, (_B, _L))
     points = _within(low_b, width_b, _INNER[0]), _within(low_l, width_l, _INNER[1])
     inside = _covered(survey, np.arcsin(points[0]), points[1])
