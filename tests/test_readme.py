@@ -64,8 +64,8 @@ def test_files_exist():
 
 
 def test_commands_and_options_exist():
-    commands = set(re.findall(r"`oortax ([a-z]+)", TEXT))
-    known = ("demo", "fit", "check", "info")
+    commands = set(re.findall(r"`oortax ([a-z0-9]+)", TEXT))
+    known = ("demo", "fit", "check", "predict", "mock", "db96", "info")
     assert commands == set(known)
     options = {
         option

@@ -11,6 +11,11 @@ from oortax.stars import MAGNITUDES
 
 KNOTS = np.linspace(-0.4, 2.2, 9)
 CASES = {
+    "colour_magnitude_relation": [
+        stars.ColourMagnitudeRelation(
+            stars.Gaussian(mean=0.8, sigma=0.4, support=(0.1, 1.5)), [0.0, 1.0, 2.0], [0.9, 1.0, 1.2]
+        )
+    ],
     "gaussian": [
         stars.Gaussian(mean=0.8, sigma=0.25),
         stars.Gaussian(mean=0.8, sigma=0.4, support=(0.1, 1.5)),

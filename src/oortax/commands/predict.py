@@ -118,17 +118,10 @@ def _table(found: model.SPD) -> str:
 
 def _pictures(found: model.SPD, folder: Path) -> None:
     for name in observables(found):
-        _save(plots.spd_histogram(found, name).figure, folder / f"{name}.png")
+        plots.save_picture(plots.spd_histogram(found, name).figure, folder / f"{name}.png")
     for pair in (("mu_l", "mu_b"), ("mu_0", "mu_90"), ("colour", "V")):
         if all(name in observables(found) for name in pair):
-            _save(plots.spd_contours(found, pair).figure, folder / f"{pair[0]}-{pair[1]}.png")
-
-
-def _save(figure: Any, path: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    figure.savefig(path, bbox_inches="tight")
-    plt.close(figure)
+            plots.save_picture(plots.spd_contours(found, pair).figure, folder / f"{pair[0]}-{pair[1]}.png")
 
 
 def _lines(found: model.SPD, summary: Mapping[str, Any]) -> list[str]:
@@ -158,7 +151,7 @@ def db96(
             for title, limits in ranges.items()
         }
     for number, figure in enumerate(plots.db96_figures(*found.values()), start=1):
-        _save(figure, folder / f"figure{number}.png")
+        plots.save_picture(figure, folder / f"figure{number}.png")
     summary = {title: summarise(one) | disc_free_region(one) for title, one in found.items()}
     write_json(folder / "summary.json", summary)
     console.print(f"[bold]{folder}[/bold]: figure1.png, figure2.png in {time.perf_counter() - began:.1f} s")

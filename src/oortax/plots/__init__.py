@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from oortax.plots.predictive import compare_counts, heliocentric, histogram, predictive_grid
     from oortax.plots.report import Picture, parameter_rows, write_report
-    from oortax.plots.spd import db96_figures, spd_contours, spd_histogram
+    from oortax.plots.spd import db96_figures, save_picture, spd_contours, spd_histogram
     from oortax.plots.style import STYLE, style
     from oortax.plots.tori import generating_function, surface_of_section, torus_accuracy, torus_and_orbit
 
@@ -56,7 +56,7 @@ _HOMES = {
     ),
     "predictive": ("compare_counts", "heliocentric", "histogram", "predictive_grid"),
     "report": ("Picture", "parameter_rows", "write_report"),
-    "spd": ("db96_figures", "spd_contours", "spd_histogram"),
+    "spd": ("db96_figures", "save_picture", "spd_contours", "spd_histogram"),
     "style": ("STYLE", "style"),
     "tori": ("generating_function", "surface_of_section", "torus_accuracy", "torus_and_orbit"),
 }
@@ -69,6 +69,7 @@ __all__ = [
     "compare",
     "compare_counts",
     "corner",
+    "db96_figures",
     "direct_constraint",
     "equidensities",
     "equipotentials",
@@ -85,11 +86,11 @@ __all__ = [
     "potentials_at",
     "predictive_grid",
     "prior_posterior",
-    "db96_figures",
-    "spd_contours",
-    "spd_histogram",
     "recovered_actions",
     "rotation_curve",
+    "save_picture",
+    "spd_contours",
+    "spd_histogram",
     "style",
     "surface_of_section",
     "torus_accuracy",

@@ -1,9 +1,11 @@
 """Survey probability distributions: contours in two observables, and histograms of one."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -29,6 +31,13 @@ def _label(name: str) -> str:
 def _range(spd: Any, name: str, component: str | None, share: float = 0.998) -> tuple[float, float]:
     tail = 0.5 * (1.0 - share)
     return spd.quantile(name, tail, component), spd.quantile(name, 1.0 - tail, component)
+
+
+def save_picture(figure: Any, path: Path) -> Path:
+    """Write a figure to a file of the format of its name, and close it."""
+    figure.savefig(path, bbox_inches="tight")
+    plt.close(figure)
+    return path
 
 
 @styled
@@ -141,8 +150,6 @@ def db96_figures(bright: Any, faint: Any) -> tuple[Figure, Figure]:
     Returns Figure 1 (proper motions of disc and halo apart, 14 < B < 18) and Figure 2 (both together in the
     two ranges, dashed: the disc alone). Contours are 0.4 dex apart.
     """
-    import matplotlib.pyplot as plt
-
     spans = ((-60.0, 60.0), (-80.0, 40.0))
     first, axes = plt.subplots(1, 2, figsize=(9.0, 4.4), sharex=True, sharey=True, layout="constrained")
     for ax, name in zip(axes, ("disc", "halo"), strict=True):
