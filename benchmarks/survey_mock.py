@@ -34,7 +34,7 @@ rho_s = 8.5e6
 r_s = 16.0
 [components.disc]
 df = {kind = "QuasiIsothermal", R_d = 2.6, R_sigma = 8.0, sigma_r0 = 95.0, H_d = 0.3}
-stars = {kind = "population", support = [-1.0, 10.0], history = {kind = "constant", onset = 10.0}}
+stars = {kind = "population", support = [-1.0, 10.0], history = {kind = "constant_rate", onset = 10.0}}
 [components.halo]
 weight = 0.01
 df = {kind = "DB96Halo", a = 1.2, b = 1.2, beta = 3.5, gamma = 1.8, A_0 = 500.0}
