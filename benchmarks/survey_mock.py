@@ -38,7 +38,7 @@ stars = {kind = "population", support = [-1.0, 10.0], history = {kind = "constan
 [components.halo]
 weight = 0.01
 df = {kind = "DB96Halo", a = 1.2, b = 1.2, beta = 3.5, gamma = 1.8, A_0 = 500.0}
-stars = {kind = "population", support = [-3.0, 10.0], history = {kind = "burst", age = 12.0}, \
+stars = {kind = "population", support = [-3.0, 10.0], history = {kind = "burst", age = 10.5}, \
 metallicity = {kind = "fixed_metallicity", mh = -1.5, sigma = 0.3}}
 """
 
