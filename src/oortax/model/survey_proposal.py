@@ -242,11 +242,13 @@ class SurveyProposal(NamedTuple):
             return np.full(len(M), np.nan), np.zeros(len(M))
         table = self.colours
         row = np.clip(np.rint((M - table.M[0]) / (table.M[1] - table.M[0])).astype(int), 0, len(table.M) - 1)
-        cumulative = table.cumulative[row]
-        bins = np.minimum((cumulative < uniform[:, None]).sum(axis=1), cumulative.shape[1] - 1)
+        # Rows one after the other, each from its number upwards: one search serves all stars.
+        columns = table.cumulative.shape[1]
+        ladder = (table.cumulative / table.cumulative[:, -1:] + np.arange(len(table.M))[:, None]).ravel()
+        bins = np.clip(np.searchsorted(ladder, row + uniform) - row * columns, 0, columns - 1)
         width = table.edges[1] - table.edges[0]
         density = table.density[row, bins]
-        below = cumulative[np.arange(len(M)), bins] - density * width
+        below = table.cumulative[row, bins] - density * width
         within = np.clip((uniform - below) / (density * width), 0.0, 1.0)
         return table.edges[bins] + width * within, np.log(density)
 
