@@ -32,6 +32,7 @@ from oortax.survey import Survey
 
 _PILOT = 16_384
 _HEADROOM = 1.4
+_AT_ONCE = 65_536
 _MAX_BATCHES = 5000
 
 
@@ -43,7 +44,7 @@ class MockReport(NamedTuple):
     proposed, observed, drawn : int
         Stars proposed, those among them that passed the survey's cuts, and those kept.
     raised : int
-        Times that a weight exceeded its envelope, which was raised, and all stars so far thinned.
+        Times that a weight exceeded the envelope of its cell, whose stars were then drawn anew.
     largest : dict of float
         Largest weight met, by component, in units of the final envelope; below 1.
     """
@@ -80,9 +81,9 @@ class Mock(NamedTuple):
 
 
 class _Stars(NamedTuple):
-    """Stars that were kept: component, ln of their weight, and columns of catalogue and truth."""
+    """Stars that were kept: cell of the proposal, ln of their weight, and columns of truth and catalogue."""
 
-    which: np.ndarray
+    cell: np.ndarray
     log_w: np.ndarray
     truth: dict[str, np.ndarray]
     columns: dict[str, np.ndarray]
@@ -103,17 +104,17 @@ class _Engine(NamedTuple):
     proposals: list[SurveyProposal]
     colour_error: float
 
-    def propose(self, rng, i: int, count: int) -> _Stars:
-        """Of that many proposed stars of component i those that the survey lists, with their weights."""
+    def propose(self, rng, i: int, at: np.ndarray) -> _Stars:
+        """Of stars of component i proposed in these cells those that the survey lists, with their weights."""
         galaxy, survey, name = self.galaxy, self.survey, self.galaxy.names[i]
-        n = _power_of_two(count)
-        uniform = rng.random((n, NUMBERS))
-        nodes = make_nodes_of(galaxy, survey, self.proposals[i], uniform, self.colour_error, name)
+        n, count = _power_of_two(len(at)), len(at)
+        uniform, cell = rng.random((n, NUMBERS)), np.resize(at, n)
+        nodes = make_nodes_of(galaxy, survey, self.proposals[i], uniform, self.colour_error, name, cell)
         listed = (uniform[:, -1] < np.asarray(nodes.accepted)) & (np.arange(n) < count)
         weighted = _weigh(galaxy, survey, _filled(nodes, listed), derived=self.derived)
         rows = np.flatnonzero(listed)
         stars = _Stars(
-            np.full(len(rows), i),
+            cell[rows],
             np.asarray(weighted.log_w)[: len(rows)] + np.log(n),
             {
                 "component": np.full(len(rows), i),
@@ -151,57 +152,88 @@ class _Draw(NamedTuple):
     largest: np.ndarray
 
 
-def _first_envelopes(rng, engine: _Engine) -> np.ndarray:
-    """ln of 1.4 times the largest of some thousand weights of every component."""
-    envelopes = []
-    for i, name in enumerate(engine.galaxy.names):
-        log_w = engine.propose(rng, i, _PILOT).log_w
-        if not len(log_w):
+class _Process:
+    """A Poisson process of stars in the survey, under an envelope of the weights in every cell.
+
+    In a cell that the proposal draws with a share q, an exposure E means a Poisson number of proposals, in the
+    mean E q C, C the cell's envelope, of which w / C are kept: a process of density E w q, whatever C. Where a
+    weight exceeds C, C is raised and the stars of that cell are drawn anew, for the whole exposure so far.
+    """
+
+    def __init__(self, rng, engine: _Engine, i: int):
+        self.rng, self.engine, self.i = rng, engine, i
+        self.q = engine.proposals[i].table.ravel()
+        cells = len(self.q)
+        found = engine.propose(rng, i, rng.choice(cells, _PILOT, p=self.q / self.q.sum()))
+        if not len(found.log_w):
+            name = engine.galaxy.names[i]
             raise ValueError(f"component {name!r} has no star in the survey's volume: f(J) vanishes there")
-        envelopes.append(float(np.max(log_w)) + np.log(_HEADROOM))
-    return np.array(envelopes)
+        self.largest = np.full(cells, -np.inf)
+        np.maximum.at(self.largest, found.cell, found.log_w)
+        seen = np.isfinite(self.largest)
+        # Where no star of the pilot was, it will be found out.
+        self.envelope = np.where(seen, self.largest, self.largest[seen].min()) + np.log(_HEADROOM)
+        self.kept: list[_Stars] = []
+        self.exposure = 0.0
+        self.proposed = self.observed = self.raised = 0
+
+    def rate(self) -> float:
+        """Proposals for an exposure of 1."""
+        return float(self.q @ np.exp(self.envelope))
+
+    def expose(self, exposure: float) -> None:
+        """Add the stars of a further exposure."""
+        self.exposure += exposure
+        cells = np.ones(len(self.q), bool)
+        while cells.any():
+            over = self._draw(exposure, cells)
+            self.envelope[over] = self.largest[over] + np.log(_HEADROOM)
+            self.raised += int(over.sum())
+            self.kept = [part.take(~over[part.cell]) for part in self.kept]
+            exposure, cells = self.exposure, over
+
+    def _draw(self, exposure: float, cells: np.ndarray) -> np.ndarray:
+        """Stars in some cells; returns the cells where a weight exceeded its envelope."""
+        mean = np.where(cells, exposure * self.q * np.exp(self.envelope), 0.0)
+        at = np.repeat(np.arange(len(self.q)), self.rng.poisson(mean))
+        over = np.zeros(len(self.q), bool)
+        for start in range(0, len(at), _AT_ONCE):
+            part = at[start : start + _AT_ONCE]
+            stars = self.engine.propose(self.rng, self.i, part)
+            self.proposed, self.observed = self.proposed + len(part), self.observed + len(stars.cell)
+            np.maximum.at(self.largest, stars.cell, stars.log_w)
+            ratio = stars.log_w - self.envelope[stars.cell]
+            over[stars.cell[ratio > 0]] = True
+            self.kept.append(stars.take(np.log(self.rng.random(len(ratio))) < ratio))
+        return over
+
+    def drawn(self) -> int:
+        return sum(len(part.cell) for part in self.kept)
 
 
 def _reject(rng, engine: _Engine, n: int, batch: int, progress: bool) -> _Draw:
-    """n stars by rejection.
-
-    Where a weight w exceeds the envelope C of its component, C is raised to C', and all stars so far are
-    thinned by t = C / C', but those of w > C, which were kept too seldom, by w / C' only: exactly what an
-    envelope of C' would have kept.
-    """
-    envelopes = _first_envelopes(rng, engine)
-    kept: list[_Stars] = []
-    drawn = proposed = observed = raised = 0
-    largest = np.full(len(envelopes), -np.inf)
+    """n stars, of all components together, from processes of one exposure."""
+    processes = [_Process(rng, engine, i) for i in range(len(engine.galaxy.names))]
+    drawn = batches = 0
     with bar_of_draws(progress) as bar:
         task = bar.add_task("stars of the survey", total=n)
         while drawn < n:
-            odds = np.exp(envelopes - envelopes.max())
-            counts = rng.multinomial(batch, odds / odds.sum())
-            for i in np.flatnonzero(counts):
-                stars = engine.propose(rng, int(i), int(counts[i]))
-                top = float(np.max(stars.log_w, initial=-np.inf))
-                largest[i] = max(largest[i], top)
-                observed += len(stars.which)
-                kept.append(stars.take(np.log(rng.random(len(stars.log_w))) < stars.log_w - envelopes[i]))
-                if top > envelopes[i]:
-                    new = top + np.log(_HEADROOM)
-                    kept = [_thinned(rng, part, int(i), envelopes[i], new) for part in kept]
-                    envelopes[i], raised = new, raised + 1
-            proposed += batch
-            drawn = sum(len(part.which) for part in kept)
+            exposure = batch / sum(process.rate() for process in processes)
+            for process in processes:
+                process.expose(exposure)
+            drawn, batches = sum(process.drawn() for process in processes), batches + 1
             bar.update(task, completed=min(drawn, n))
-            if proposed > _MAX_BATCHES * batch:
-                raise ValueError(f"only {drawn} of {n} stars accepted out of {proposed:,} proposals")
-    stars = jax.tree.map(lambda *parts: np.concatenate(parts), *kept)
+            if batches > _MAX_BATCHES:
+                raise ValueError(f"only {drawn} of {n} stars accepted in {batches:,} batches of {batch:,}")
+    parts = [part for process in processes for part in process.kept]
+    stars = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     chosen = np.sort(rng.permutation(drawn)[:n])
-    return _Draw(stars.take(chosen), (proposed, observed, raised), np.exp(largest - envelopes))
-
-
-def _thinned(rng, stars: _Stars, i: int, old: float, new: float) -> _Stars:
-    """Stars kept under an envelope of component i, as a higher one would have kept them."""
-    over = np.where(stars.which == i, np.maximum(stars.log_w - old, 0.0), 0.0)
-    return stars.take(np.log(rng.random(len(over))) < old - new + over)
+    proposed, observed, raised = (
+        sum(getattr(p, k) for p in processes) for k in ("proposed", "observed", "raised")
+    )
+    largest = np.array([np.exp(np.max(p.largest - p.envelope)) for p in processes])
+    # By component no more: a catalogue's order tells nothing.
+    return _Draw(stars.take(rng.permutation(chosen)), (proposed, observed, raised), largest)
 
 
 def _columns(survey: Survey, observed) -> dict[str, np.ndarray]:
@@ -310,9 +342,9 @@ def predict(
 
     Notes
     -----
-    Exact but for weights above all that were met: the envelope starts at 1.4 times the largest of 16,384
-    pilot weights a component, and is raised with every larger one, so what is missed has a share of the stars
-    below about 1/n.
+    Exact but for weights above all that were met: in every cell of sky and distance the envelope starts at
+    1.4 times the largest of 16,384 pilot weights, and is raised with every larger one, so what is missed has a
+    share of the stars below about 1/n.
 
     Raises
     ------

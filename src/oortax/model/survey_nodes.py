@@ -238,9 +238,9 @@ def pilot(galaxy, survey, seed, derived, colour_error, names) -> list[SurveyProp
     return proposals
 
 
-def make_nodes_of(galaxy, survey, proposal, uniform, colour_error, name) -> SurveyNodes:
-    """Nodes of one component from uniform numbers (n, ...)."""
-    stars = proposal.draw(uniform[:, :DIMENSIONS], _dust(survey))
+def make_nodes_of(galaxy, survey, proposal, uniform, colour_error, name, at=None) -> SurveyNodes:
+    """Nodes of one component from uniform numbers (n, ...), in given cells if there are any."""
+    stars = proposal.draw(uniform[:, :DIMENSIONS], _dust(survey), at)
     return _of(galaxy, survey, stars, uniform[:, DIMENSIONS:], colour_error, name, len(uniform))
 
 

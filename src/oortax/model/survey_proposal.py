@@ -199,9 +199,13 @@ class SurveyProposal(NamedTuple):
     colours: Colours | None
     limits: tuple[float, float]
 
-    def draw(self, uniform: np.ndarray, dust) -> Proposed:
-        """Stars from numbers (n, DIMENSIONS) between 0 and 1; `dust(l, b, s)` is their extinction, mag."""
-        at = _bins(self.table, uniform[:, 0])
+    def draw(self, uniform: np.ndarray, dust, at: np.ndarray | None = None) -> Proposed:
+        """Stars from numbers (n, DIMENSIONS) between 0 and 1; `dust(l, b, s)` is their extinction, mag.
+
+        `at` are the cells of the table that they shall lie in (by default drawn, too); log_q is that of a
+        free draw all the same.
+        """
+        at = _bins(self.table, uniform[:, 0]) if at is None else at
         group, bin_s = np.divmod(at, self.table.shape[1])
         row = np.empty(len(at), int)
         for g in np.unique(group):
