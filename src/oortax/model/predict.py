@@ -155,9 +155,9 @@ class _Draw(NamedTuple):
 class _Process:
     """A Poisson process of stars in the survey, under an envelope of the weights in every cell.
 
-    In a cell that the proposal draws with a share q, an exposure E means a Poisson number of proposals, in the
-    mean E q C, C the cell's envelope, of which w / C are kept: a process of density E w q, whatever C. Where a
-    weight exceeds C, C is raised and the stars of that cell are drawn anew, for the whole exposure so far.
+    In a cell that the proposal draws with a share q, and whose envelope is C, an exposure E means a Poisson
+    number of proposals of mean E q C, of which w / C are kept: a process of density E w q, whatever C. Where
+    a weight exceeds C, C is raised and the cell's stars are drawn anew, for the whole exposure so far.
     """
 
     def __init__(self, rng, engine: _Engine, i: int):
@@ -343,8 +343,8 @@ def predict(
     Notes
     -----
     Exact but for weights above all that were met: in every cell of sky and distance the envelope starts at
-    1.4 times the largest of 16,384 pilot weights, and is raised with every larger one, so what is missed has a
-    share of the stars below about 1/n.
+    1.4 times the largest of the pilot's weights, and is raised with every larger one, so what is missed has
+    a share of the stars below about 1/n.
 
     Raises
     ------
