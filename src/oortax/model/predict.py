@@ -189,7 +189,8 @@ class _Process:
             over = self._draw(exposure, cells)
             self.envelope[over] = self.largest[over] + np.log(_HEADROOM)
             self.raised += int(over.sum())
-            self.kept = [part.take(~over[part.cell]) for part in self.kept]
+            if over.any():
+                self.kept = [part.take(~over[part.cell]) for part in self.kept]
             exposure, cells = self.exposure, over
 
     def _draw(self, exposure: float, cells: np.ndarray) -> np.ndarray:
