@@ -92,6 +92,69 @@ def test_slope_is_that_of_differences(tree, binned):
         assert (up - down) / 2e-5 == pytest.approx(float(slope[i]), rel=1e-6, abs=1e-2), path
 
 
+SINGULAR = {
+    # l, b (rad), s (kpc), v (km/s) in the Galaxy, cylindrical about the star's own azimuth.
+    "circular": (0.0, 0.5 * np.pi, 1e-3, (0.0, None, 0.0)),
+    "planar": (1.0, 0.0, 2.0, (30.0, 200.0, 0.0)),
+    "no J_phi": (0.5, 1.0, 3.0, (50.0, 0.0, 40.0)),
+    "at rest": (0.5, 1.0, 3.0, (0.0, 0.0, 0.0)),
+    "retrograde": (0.5, 1.0, 3.0, (20.0, -150.0, 10.0)),
+    "on the axis": (0.0, 0.3, float(SURVEY.sun.R0) / np.cos(0.3), (30.0, 20.0, 60.0)),
+    "unbound": (2.0, 1.0, 3.0, (900.0, 0.0, 0.0)),
+}
+FREE = [*PATHS, "components.disc.stars.mean", "potential.b", "sun.R0", "sun.z0", "components.spheroid.df.J_0"]
+
+
+def _node(l, b, s, v, M=5.0):
+    """One node of either component at a place of phase space."""
+    x = survey.position(SURVEY.sun, l, b, s)
+    v_c0 = potential.circular_velocity(POT, SURVEY.sun.R0)
+    R, phi = jnp.hypot(x[0], x[1]), jnp.arctan2(x[1], x[0])
+    v_phi = potential.circular_velocity(POT, R) if v[1] is None else v[1]
+    c, d = jnp.cos(phi), jnp.sin(phi)
+    v = jnp.stack([v[0] * c - v_phi * d, v[0] * d + v_phi * c, jnp.asarray(v[2])])
+    seen = survey.observe(SURVEY.sun, v_c0, x, v)
+    both = {
+        name: jnp.full(2, value)
+        for name, value in {
+            "l": l, "b": b, "s": s, "mu_l": seen.mu_l, "mu_b": seen.mu_b, "v_los": seen.v_los,
+            "M": M, "colour": np.nan, "log_q": 0.0, "accepted": 1.0,
+        }.items()
+    }  # fmt: skip
+    return model.SurveyNodes(**both, observed={}, names=("disc", "spheroid"), sizes=(1, 1))
+
+
+@pytest.mark.parametrize("place", SINGULAR)
+def test_weights_have_slopes_at_singular_places(tree, place):
+    """What the counts sum: finite slopes in every parameter, and those of differences where f is smooth."""
+    nodes = _node(*SINGULAR[place])
+    values = {path: jnp.asarray(float(params.get(tree, path))) for path in FREE}
+
+    @jax.jit
+    def weights(values):
+        moved = params.replace(tree, values)
+        log_w = model.node_weights(moved.galaxy, moved.survey, nodes, FINDER).log_w
+        return jnp.exp(jnp.maximum(log_w, -200.0))
+
+    slopes = jax.jit(jax.jacobian(weights))(values)
+    assert all(np.all(np.isfinite(slope)) for slope in jax.tree.leaves(slopes)), slopes
+    here = np.asarray(weights(values))
+    if place == "unbound":
+        assert np.all(here < 1e-80)
+        return
+    # The Sun's place and motion move a star off the place where J_r, J_z or |J_phi| has its least value or its
+    # kink; the others leave it there.
+    smooth = [path for path in FREE if not path.startswith(("sun", "potential"))]
+    for path in FREE if place == "retrograde" else smooth:
+        step = 1e-5 * max(abs(float(values[path])), 1.0)
+        up, down = (np.asarray(weights(values | {path: values[path] + side * step})) for side in (1, -1))
+        # Central differences with h = 1e-5 of the parameter: 1e-9 of the weight and rounding, 1e-11 / 1e-5.
+        found = np.asarray(slopes[path])
+        np.testing.assert_allclose(
+            found, (up - down) / (2.0 * step), rtol=2e-5, atol=3e-6 * here.max() / step * 1e-5
+        )
+
+
 def test_recovers_what_made_the_catalogue(tree, binned):
     posterior = inference.Posterior(tree, PATHS, log_likelihood, binned)
     top = inference.maximise(posterior, progress=False)

@@ -23,6 +23,7 @@ from oortax.model.survey_nodes import (
     derive_galaxy,
     host_seeds,
     make_nodes_of,
+    moving,
     node_weights,
     pilot,
     with_tables,
@@ -65,7 +66,8 @@ class Mock(NamedTuple):
         What the survey publishes: l, b (rad), parallax, parallax_error (mas), distance_modulus and its error
         (mag; either only if the survey states its error), mu_l, mu_b (mas/yr, mu_l with
         cos b), mu_l_error, mu_b_error, mu_lb_corr, v_los, v_los_error (km/s; NaN where missing), V and
-        the survey's band (mag), colour (NaN if the survey does not select on it).
+        the survey's band (mag), V_error, and colour (mag; NaN where the population knows none, unless the
+        survey selects on it).
     truth : dict of arrays
         component (index into `names`, -1 for outliers), x (n, 3) kpc, v (n, 3) km/s, J (n, 3) kpc km/s
         (NaN for outliers), s (kpc), M (mag).
@@ -109,7 +111,8 @@ class _Engine(NamedTuple):
         galaxy, survey, name = self.galaxy, self.survey, self.galaxy.names[i]
         n, count = _power_of_two(len(at)), len(at)
         uniform, cell = rng.random((n, NUMBERS)), np.resize(at, n)
-        nodes = make_nodes_of(galaxy, survey, self.proposals[i], uniform, self.colour_error, name, cell)
+        v_c0, proposal = self.derived.v_c0, self.proposals[i]
+        nodes = make_nodes_of(survey, v_c0, proposal, uniform, self.colour_error, name, cell)
         listed = (uniform[:, -1] < np.asarray(nodes.accepted)) & (np.arange(n) < count)
         weighted = _weigh(galaxy, survey, _filled(nodes, listed), derived=self.derived)
         rows = np.flatnonzero(listed)
@@ -228,13 +231,13 @@ def _reject(rng, engine: _Engine, n: int, batch: int, progress: bool) -> _Draw:
                 raise ValueError(f"only {drawn} of {n} stars accepted in {batches:,} batches of {batch:,}")
     parts = [part for process in processes for part in process.kept]
     stars = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    chosen = np.sort(rng.permutation(drawn)[:n])
+    # In no order: not by component.
+    chosen = rng.permutation(drawn)[:n]
     proposed, observed, raised = (
         sum(getattr(p, k) for p in processes) for k in ("proposed", "observed", "raised")
     )
     largest = np.array([np.exp(np.max(p.largest - p.envelope)) for p in processes])
-    # By component no more: a catalogue's order tells nothing.
-    return _Draw(stars.take(rng.permutation(chosen)), (proposed, observed, raised), largest)
+    return _Draw(stars.take(chosen), (proposed, observed, raised), largest)
 
 
 def _columns(survey: Survey, observed) -> dict[str, np.ndarray]:
@@ -259,7 +262,7 @@ def _scatter(rng, survey: Survey, v_c0: float, outliers, truth, columns, batch: 
         rows = np.minimum(np.arange(start, start + batch), len(chosen) - 1)
         stars = chosen[rows]
         l, b, s = columns["l"][stars], columns["b"][stars], truth["s"][stars]
-        v, new = (np.asarray(a) for a in _placed(survey, v_c0, l, b, s, u[rows]))
+        v, new = (np.asarray(a) for a in moving(survey, v_c0, l, b, s, u[rows]))
         was = np.asarray(_motions(survey, v_c0, truth["x"][stars], truth["v"][stars]))
         # The noise of each star stays as drawn; assigning a repeated row twice does no harm.
         shift = new - was
@@ -270,20 +273,6 @@ def _scatter(rng, survey: Survey, v_c0: float, outliers, truth, columns, batch: 
         truth["v"][stars] = v
     truth["component"][chosen] = -1
     truth["J"][chosen] = np.nan
-
-
-@eqx.filter_jit
-def _placed(survey: Survey, v_c0, l, b, s, u):
-    """Velocities of stars at (l, b, s) with cylindrical ones u, and their noiseless motions."""
-
-    def one(l, b, s, u):
-        x = surveys.position(survey.sun, l, b, s)
-        R = jnp.hypot(x[0], x[1])
-        c, d = x[0] / R, x[1] / R
-        return x, jnp.stack([u[0] * c - u[1] * d, u[0] * d + u[1] * c, u[2]])
-
-    x, v = jax.vmap(one)(l, b, s, u)
-    return v, _motions(survey, v_c0, x, v)
 
 
 @eqx.filter_jit

@@ -217,14 +217,14 @@ def spd(
     ----------
     galaxy, survey : the survey needs a faint limit
     key : JAX random key; everything follows from it
-    n : nodes of each component; errors shrink as 1/sqrt(n). A third to a half of them count
+    n : nodes of each component; errors shrink as 1/sqrt(n)
     finder : name in `dynamics.FINDERS`, or a function potential -> action finder
     colour_error : mag, of observed colours
 
     Accuracy: unbiased up to the finder's; the errors stated by `SPD` are those of independent nodes, which
     Sobol numbers undercut. `spd_by_tori` is the same by tori, without an action finder.
 
-    Raises ValueError where `survey_nodes` does.
+    Outliers are no component and not in it. Raises ValueError where `survey_nodes` does.
     """
     derived = _derive(galaxy, survey, finder)
     nodes = survey_nodes(galaxy, survey, key, n, colour_error=colour_error, derived=derived)

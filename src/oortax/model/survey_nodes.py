@@ -193,7 +193,7 @@ def survey_nodes(
     parts = []
     for i, proposal in enumerate(proposals):
         uniform = _sobol(np.random.default_rng([*seeds[1], i]), n)
-        parts.append(make_nodes_of(galaxy, survey, proposal, uniform, colour_error, names[i]))
+        parts.append(make_nodes_of(survey, known.v_c0, proposal, uniform, colour_error, names[i]))
     return _joined(parts)
 
 
@@ -226,7 +226,7 @@ def pilot(galaxy, survey, seed, derived, colour_error, names) -> list[SurveyProp
         for _ in range(_ROUNDS):
             uniform = _sobol(rng, _PILOT)
             stars = proposal.draw(uniform[:, :DIMENSIONS], _dust(survey))
-            nodes = _of(galaxy, survey, stars, uniform[:, DIMENSIONS:], colour_error, name, _PILOT)
+            nodes = _of(survey, derived.v_c0, stars, uniform[:, DIMENSIONS:], colour_error, name)
             log_w = np.asarray(_node_weights(galaxy, survey, nodes, derived=derived).log_w)
             w = np.exp(log_w - np.max(log_w, initial=-np.inf)) * np.asarray(nodes.accepted)
             if not np.any(w > 0):
@@ -238,10 +238,10 @@ def pilot(galaxy, survey, seed, derived, colour_error, names) -> list[SurveyProp
     return proposals
 
 
-def make_nodes_of(galaxy, survey, proposal, uniform, colour_error, name, at=None) -> SurveyNodes:
+def make_nodes_of(survey, v_c0, proposal, uniform, colour_error, name, at=None) -> SurveyNodes:
     """Nodes of one component from uniform numbers (n, ...), in given cells if there are any."""
     stars = proposal.draw(uniform[:, :DIMENSIONS], _dust(survey), at)
-    return _of(galaxy, survey, stars, uniform[:, DIMENSIONS:], colour_error, name, len(uniform))
+    return _of(survey, v_c0, stars, uniform[:, DIMENSIONS:], colour_error, name)
 
 
 def _dust(survey: Survey):
@@ -259,9 +259,8 @@ def _many_dust(survey: Survey, l, b, s):
 
 
 @eqx.filter_jit
-def _motions(galaxy: Galaxy, survey: Survey, l, b, s, u):
-    """Heliocentric motions (n, 3) of stars with cylindrical velocities u."""
-    v_c0 = circular_velocity(galaxy.potential, survey.sun.R0)
+def moving(survey: Survey, v_c0, l, b, s, u):
+    """Velocities (n, 3) of stars at (l, b, s) whose cylindrical ones are u, and their (mu_l, mu_b, v_los)."""
 
     def one(l, b, s, u):
         x = surveys.position(survey.sun, l, b, s)
@@ -269,14 +268,15 @@ def _motions(galaxy: Galaxy, survey: Survey, l, b, s, u):
         c, d = x[0] / R, x[1] / R
         v = jnp.stack([u[0] * c - u[1] * d, u[0] * d + u[1] * c, u[2]])
         seen = surveys.observe(survey.sun, v_c0, x, v)
-        return jnp.stack([seen.mu_l, seen.mu_b, seen.v_los])
+        return v, jnp.stack([seen.mu_l, seen.mu_b, seen.v_los])
 
     return jax.vmap(one)(l, b, s, u)
 
 
-def _of(galaxy, survey, stars: Proposed, uniform, colour_error: float, name: str, n: int) -> SurveyNodes:
+def _of(survey, v_c0, stars: Proposed, uniform, colour_error: float, name: str) -> SurveyNodes:
     """Proposed stars as nodes: observed, and accepted or not."""
-    motions = np.asarray(_motions(galaxy, survey, stars.l, stars.b, stars.s, stars.u))
+    n = len(uniform)
+    motions = np.asarray(moving(survey, v_c0, stars.l, stars.b, stars.s, stars.u)[1])
     true = {"mu_l": motions[:, 0], "mu_b": motions[:, 1], "v_los": motions[:, 2]}
     true |= {"l": stars.l, "b": stars.b, "s": stars.s, "M": stars.M, "colour": stars.colour}
     V = stars.M + 5.0 * np.log10(100.0 * stars.s) + _dust(survey)(stars.l, stars.b, stars.s)

@@ -223,12 +223,12 @@ class SurveyProposal(NamedTuple):
         log_q = np.log(self.table[group, bin_s] * 3.0 * s**2 / (far - near))
         log_q += np.log(self.sky.shares[row] / np.prod(width, axis=1))
         modulus = 5.0 * np.log10(100.0 * s) + dust(l, b, s)
-        M, of_M = self._magnitude(uniform[:, 4], modulus)
-        colour, of_colour = self._colour(uniform[:, 5], M)
+        M, of_M = self.magnitude(uniform[:, 4], modulus)
+        colour, of_colour = self.colour(uniform[:, 5], M)
         u, of_u = self.velocities.at(uniform[:, 6:10])
         return Proposed(l, b, s, M, colour, u, log_q + of_M + of_colour + of_u, at)
 
-    def _magnitude(self, uniform, modulus):
+    def magnitude(self, uniform, modulus) -> tuple[np.ndarray, np.ndarray]:
         """M from F between the limits, and ln of its density."""
         cumulative, edges = self.magnitudes
         lo, hi = (np.interp(limit - modulus, edges, cumulative) for limit in self.limits)
@@ -241,7 +241,8 @@ class SurveyProposal(NamedTuple):
             log_q = np.log(share / width) - np.log(hi - lo)
         return np.where(empty, 0.5 * (edges[0] + edges[-1]), M), np.where(empty, np.inf, log_q)
 
-    def _colour(self, uniform, M):
+    def colour(self, uniform, M) -> tuple[np.ndarray, np.ndarray]:
+        """Colours of stars of magnitude M, and ln of their density; NaN and 0 where they are not known."""
         if self.colours is None:
             return np.full(len(M), np.nan), np.zeros(len(M))
         table = self.colours
@@ -290,7 +291,7 @@ def survey_proposal(sky: Sky, survey: Survey, stars: Any, v_c0: float, name: str
     edges = np.geomspace(max(near, 1e-3 * far), far, _S)
     edges = np.concatenate([[near], edges[near < edges]])
     table = sky.area[:, None] * np.ones(len(edges) - 1)
-    limits, wing = survey._magnitude_limits(), WINGS * float(survey.errors.V)
+    limits, wing = survey.magnitude_limits(), WINGS * float(survey.errors.V)
     return SurveyProposal(
         sky,
         edges,

@@ -99,8 +99,8 @@ def spd_by_tori(
         log_w = stars.pop("log_w") + of_torus[torus[row]]
         dust = np.asarray(_dust(survey, stars["l"], stars["b"], stars["s"]))
         modulus = 5.0 * np.log10(100.0 * stars["s"]) + dust
-        M, of_M = proposal._magnitude(rng.random(len(row)), modulus)
-        colour, of_colour = proposal._colour(rng.random(len(row)), M)
+        M, of_M = proposal.magnitude(rng.random(len(row)), modulus)
+        colour, of_colour = proposal.colour(rng.random(len(row)), M)
         log_p = np.asarray(_log_population(component.stars, jnp.asarray(M), jnp.asarray(colour)))
         true = stars | {"M": M, "colour": colour, "V": M + modulus}
         observed = observe_stars(survey, true, rng.random((len(row), 7)), colour_error)

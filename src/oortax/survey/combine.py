@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, ClassVar, final
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -72,8 +73,44 @@ def _why_unfoldable(kind: str, parts: tuple[AbstractSelection, ...]) -> str:
     return ""
 
 
+class AbstractCombination(AbstractSelection):
+    """Parts that are judged together: what an intersection and a union have in common."""
+
+    parts: eqx.AbstractVar[tuple[AbstractSelection, ...]]
+
+    @property
+    def band(self) -> str:
+        """The band of its magnitude limits."""
+        return _band(self.kind, self.parts)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return _union_of(self.parts, lambda part: part.columns)
+
+    @property
+    def observables(self) -> tuple[str, ...]:
+        """Those of all parts."""
+        return _union_of(self.parts, lambda part: part.observables)
+
+    @property
+    def placed(self) -> bool:
+        return all(part.placed for part in self.parts)
+
+    @property
+    def curved(self) -> bool:
+        return any(part.curved for part in self.parts)
+
+    def edges_l(self) -> tuple[float, ...]:
+        """Those of all parts."""
+        return _union_of(self.parts, lambda part: part.edges_l())
+
+    def edges_b(self) -> tuple[float, ...]:
+        """Those of all parts."""
+        return _union_of(self.parts, lambda part: part.edges_b())
+
+
 @final
-class Intersection(AbstractSelection):
+class Intersection(AbstractCombination):
     """Stars that pass every part: `a & b`.
 
     >>> from oortax.survey import Latitude, Magnitude
@@ -93,20 +130,6 @@ class Intersection(AbstractSelection):
                 f"intersection: keeps nothing, for its parts ask for magnitudes above {lo:g} and below {hi:g}"
             )
 
-    @property
-    def band(self) -> str:
-        """The band of its magnitude limits."""
-        return _band(self.kind, self.parts)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return _union_of(self.parts, lambda part: part.columns)
-
-    @property
-    def observables(self) -> tuple[str, ...]:
-        """Those of all parts."""
-        return _union_of(self.parts, lambda part: part.observables)
-
     def accepts(self, columns: Columns) -> np.ndarray:
         """Rows that all parts accept."""
         return np.all([part.accepts(columns) for part in self.parts], axis=0)
@@ -120,31 +143,15 @@ class Intersection(AbstractSelection):
         """The first part's reason."""
         return next((part.unfoldable for part in self.parts if part.unfoldable), "")
 
-    @property
-    def placed(self) -> bool:
-        return all(part.placed for part in self.parts)
-
     def sky(self, l, b) -> Scalar:
         """The product of the parts."""
         value: Any = prod(part.sky(l, b) for part in self.parts)
         return value
 
-    @property
-    def curved(self) -> bool:
-        return any(part.curved for part in self.parts)
-
     def cap(self) -> tuple[np.ndarray, float] | None:
         """The smallest of the parts'."""
         caps = [cap for part in self.parts if (cap := part.cap()) is not None]
         return min(caps, key=lambda cap: cap[1], default=None)
-
-    def edges_l(self) -> tuple[float, ...]:
-        """Those of all parts."""
-        return _union_of(self.parts, lambda part: part.edges_l())
-
-    def edges_b(self) -> tuple[float, ...]:
-        """Those of all parts."""
-        return _union_of(self.parts, lambda part: part.edges_b())
 
     def magnitude_limits(self) -> tuple[float, float]:
         """The narrowest of the parts'."""
@@ -179,7 +186,7 @@ class Intersection(AbstractSelection):
 
 
 @final
-class Union(AbstractSelection):
+class Union(AbstractCombination):
     """Stars that pass one part at least: `a | b`.
 
     It can be folded over a population if every part is a cut on direction and apparent magnitude; for
@@ -197,20 +204,6 @@ class Union(AbstractSelection):
     def __init__(self, parts: Sequence[AbstractSelection]):
         self.parts = _checked(self.kind, parts)
 
-    @property
-    def band(self) -> str:
-        """The band of its magnitude limits."""
-        return _band(self.kind, self.parts)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return _union_of(self.parts, lambda part: part.columns)
-
-    @property
-    def observables(self) -> tuple[str, ...]:
-        """Those of all parts."""
-        return _union_of(self.parts, lambda part: part.observables)
-
     def accepts(self, columns: Columns) -> np.ndarray:
         """Rows that any part accepts."""
         return np.any([part.accepts(columns) for part in self.parts], axis=0)
@@ -225,10 +218,6 @@ class Union(AbstractSelection):
         return _why_unfoldable(self.kind, self.parts)
 
     @property
-    def placed(self) -> bool:
-        return all(part.placed for part in self.parts)
-
-    @property
     def _on_sky(self) -> bool:
         return all(_only_sky(part) for part in self.parts)
 
@@ -239,18 +228,6 @@ class Union(AbstractSelection):
             missed: Any = prod(1.0 - sky for sky in skies)
             return 1.0 - missed
         return jnp.where(sum(skies) > 0, jnp.ones((), jnp.result_type(skies[0])), 0.0)
-
-    @property
-    def curved(self) -> bool:
-        return any(part.curved for part in self.parts)
-
-    def edges_l(self) -> tuple[float, ...]:
-        """Those of all parts."""
-        return _union_of(self.parts, lambda part: part.edges_l())
-
-    def edges_b(self) -> tuple[float, ...]:
-        """Those of all parts."""
-        return _union_of(self.parts, lambda part: part.edges_b())
 
     def magnitude_limits(self) -> tuple[float, float]:
         """The widest of the parts'."""

@@ -1,5 +1,6 @@
 """Footprints: which part of the sky a survey covers."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, final
 
@@ -43,8 +44,33 @@ def _latitudes(kind: str, lo, hi, floor: float) -> tuple[float, float]:
     return max(lo, floor), min(hi, 90.0)
 
 
+class AbstractLatitudes(AbstractSelection):
+    """A range of latitude, or of its absolute value."""
+
+    min: eqx.AbstractVar[float]
+    max: eqx.AbstractVar[float]
+
+    @abstractmethod
+    def of(self, b) -> Any:
+        """What is limited, of a latitude (rad)."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("b",)
+
+    def accepts(self, columns: Columns) -> np.ndarray:
+        """Rows within the limits."""
+        return within(self.of(column(columns, "b", self.kind)), *np.radians([self.min, self.max]))
+
+    def sky(self, l, b) -> Scalar:
+        """1 within the limits."""
+        lo, hi = np.radians([self.min, self.max])
+        inside = (self.of(b) >= lo) & (self.of(b) <= hi) & jnp.isfinite(l)
+        return jnp.where(inside, jnp.ones((), jnp.result_type(b, float)), 0.0)
+
+
 @final
-class AbsLatitude(AbstractSelection):
+class AbsLatitude(AbstractLatitudes):
     """min <= |b| <= max, in degrees.
 
     >>> AbsLatitude(min=25.0).accepts({"b": [0.1, -0.6]}).tolist()
@@ -58,19 +84,9 @@ class AbsLatitude(AbstractSelection):
     def __init__(self, min: float | None = None, max: float | None = None):
         self.min, self.max = _latitudes("abs_b", min, max, 0.0)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("b",)
-
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Rows within the limits in |b|."""
-        return within(np.abs(column(columns, "b", self.kind)), *np.radians([self.min, self.max]))
-
-    def sky(self, l, b) -> Scalar:
-        """1 within the limits."""
-        lo, hi = np.radians([self.min, self.max])
-        inside = (jnp.abs(b) >= lo) & (jnp.abs(b) <= hi) & jnp.isfinite(l)
-        return jnp.where(inside, jnp.ones((), jnp.result_type(b, float)), 0.0)
+    def of(self, b) -> Any:
+        """|b|."""
+        return abs(b)
 
     def edges_b(self) -> tuple[float, ...]:
         """Both limits, north and south."""
@@ -79,7 +95,7 @@ class AbsLatitude(AbstractSelection):
 
 
 @final
-class Latitude(AbstractSelection):
+class Latitude(AbstractLatitudes):
     """min <= b <= max, in degrees.
 
     >>> Latitude(min=30.0).accepts({"b": [1.0, -1.0]}).tolist()
@@ -93,20 +109,9 @@ class Latitude(AbstractSelection):
     def __init__(self, min: float | None = None, max: float | None = None):
         self.min, self.max = _latitudes("latitude", min, max, -90.0)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("b",)
-
-    def accepts(self, columns: Columns) -> np.ndarray:
-        """Rows within the limits in b."""
-        return within(column(columns, "b", self.kind), *np.radians([self.min, self.max]))
-
-    def sky(self, l, b) -> Scalar:
-        """1 within the limits."""
-        lo, hi = np.radians([self.min, self.max])
-        return jnp.where(
-            (b >= lo) & (b <= hi) & jnp.isfinite(l), jnp.ones((), jnp.result_type(b, float)), 0.0
-        )
+    def of(self, b) -> Any:
+        """b."""
+        return b
 
     def edges_b(self) -> tuple[float, ...]:
         """Both limits."""

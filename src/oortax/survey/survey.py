@@ -257,7 +257,7 @@ class Survey(AbstractParametric):
         `folded` is below 1e-8 there. Dust only brings the far end nearer. ValueError if the survey
         has no faint limit.
         """
-        V_lo, V_hi = self._magnitude_limits()
+        V_lo, V_hi = self.magnitude_limits()
         if not np.isfinite(V_hi):
             raise ValueError(
                 "the survey has no faint limit, so its volume is unbounded: "
@@ -271,7 +271,8 @@ class Survey(AbstractParametric):
             near = jnp.zeros_like(far)
         return jax.lax.stop_gradient(near), jax.lax.stop_gradient(far)
 
-    def _magnitude_limits(self) -> tuple[float, float]:
+    def magnitude_limits(self) -> tuple[float, float]:
+        """Interval of the observed apparent magnitude outside which no star passes."""
         limits = [selection.magnitude_limits() for selection in self.selection]
         return max([lo for lo, _ in limits], default=-np.inf), min([hi for _, hi in limits], default=np.inf)
 
@@ -284,7 +285,7 @@ class Survey(AbstractParametric):
         s needs none. n depends on the selection only; edges may coincide.
         """
         near, far = self.distance_range(stars)
-        limits = [V for V in self._magnitude_limits() if np.isfinite(V)]
+        limits = [V for V in self.magnitude_limits() if np.isfinite(V)]
         limits += sorted({V for selection in self.selection for V in selection.magnitude_steps()})
         moduli = jnp.stack([jnp.asarray(V - M, near.dtype) for V in limits for M in stars.support])
         found = [10 ** (0.2 * moduli - 2)]
@@ -335,7 +336,7 @@ def _check(survey: Survey) -> None:
             f"Survey: cuts in several bands ({', '.join(bands)}); a population has one absolute magnitude, "
             "so all magnitude cuts must be in the band of its distribution F(M)"
         )
-    lo, hi = survey._magnitude_limits()
+    lo, hi = survey.magnitude_limits()
     if lo >= hi:
         raise ValueError(
             f"Survey: the selection keeps nothing, for its cuts ask for magnitudes above {lo:g} and "
