@@ -142,8 +142,8 @@ def test_weights_have_slopes_at_singular_places(tree, place):
     if place == "unbound":
         assert np.all(here < 1e-80)
         return
-    # The Sun's place and the potential move a star off the place where J_r, J_z or |J_phi| has its least value
-    # or its kink; the others leave it there.
+    # The Sun's place and the potential move a star off where J_r, J_z or |J_phi| has its least value or its
+    # kink; the others leave it there.
     smooth = [path for path in FREE if not path.startswith(("sun", "potential"))]
     for path in FREE if place == "retrograde" else smooth:
         step = 1e-5 * max(abs(float(values[path])), 1.0)
