@@ -222,7 +222,7 @@ def spd(
     colour_error : mag, of observed colours
 
     Accuracy: unbiased up to the finder's; the errors stated by `SPD` are those of independent nodes, which
-    Sobol numbers undercut. `spd_by_tori` is the same by tori, without an action finder.
+    Sobol numbers undercut. `spd_by_tori` is the same by tori, whose numbers owe nothing to an action finder.
 
     Outliers are no component and not in it. Raises ValueError where `survey_nodes` does.
     """

@@ -1,4 +1,4 @@
-"""The survey probability distribution by tori: no action finder and no density, only f(J) and the tori."""
+"""The survey probability distribution by tori: no density and no actions of stars, only f(J) and the tori."""
 
 from typing import Any
 
