@@ -69,6 +69,12 @@ class FudgeAngles(eqx.Module):
         g, by_z = sine_series(self.vertical[:angles], 2.0 * chi[1])
         return Shift(f + g, by_r / warp.radial(chi[0])[1], 2.0 * by_z / warp.vertical(chi[1])[1])
 
+    def on(self, chi_r, chi_z) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
+        """f_i and g_i at lists of chi_r and chi_z."""
+        value = jax.vmap(lambda powers, angle: sine_series(powers, angle)[0], (None, 0), 1)
+        values = value(self.radial, jnp.asarray(chi_r)), value(self.vertical, 2.0 * jnp.asarray(chi_z))
+        return jax.tree.map(once, values)
+
     def by_chi(self, chi_r, chi_z) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
         """Derivatives with respect to chi_r and chi_z, at lists of either."""
         slope = jax.vmap(lambda powers, angle: sine_series(powers, angle)[1], (None, 0), 1)

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from oortax.dynamics.torus.angles import FudgeAngles
 from oortax.dynamics.torus.generating import Warp
 from oortax.dynamics.torus.grid import Field, Grid
+from oortax.dynamics.torus.near_resonance import NearResonance, Passage, angle_density, true_angles
+from oortax.dynamics.torus.normal import Energy, Normal
 from oortax.dynamics.torus.toy import oscillator_at, sphere_at
 from oortax.dynamics.torus.transformation import Meridional, Transformation
 from oortax.numerics.implicit import moving_as
@@ -39,14 +40,6 @@ class Fit(NamedTuple):
     rms: Scalar
 
 
-class Energy(NamedTuple):
-    """H on the grid, and its derivatives with respect to the toy actions J^T_r and J^T_z."""
-
-    H: Field
-    by_r: Field
-    by_z: Field
-
-
 def hamiltonian(potential: AbstractPotential, Delta2: Scalar, J_phi: Scalar, at: Meridional) -> Scalar:
     """H at a point."""
     R2 = at.rho2 * at.cosine**2
@@ -73,6 +66,12 @@ class Problem(NamedTuple):
         moved = self.J - self.angles.J
         J_r = self.J[0] + ((moved @ angles_r)[:, None] + 2.0 * grid.sum(grid.n[:, 0] * S)) / by_chi_r[:, None]
         return J_r, self.J[1] + (moved @ angles_z + 2.0 * grid.sum(grid.n[:, 1] * S)) / by_chi_z
+
+    def rates(self, grid: Grid, normal: "Normal", by_J: Float[Array, "i r z"]) -> Float[Array, "i r z"]:
+        """The change of H with J_i at fixed toy angles and S_n, from that with J^T_i."""
+        i = len(by_J)
+        angles_r, angles_z = self.angles.by_chi(grid.chi_r, grid.chi_z)
+        return by_J + normal.a * angles_r[:i, :, None] + normal.b * angles_z[:i, None, :]
 
     def energy(self, grid: Grid, S: Float[Array, " m"]) -> Energy:
         """H and its slopes, at fixed toy angles."""
@@ -119,42 +118,6 @@ class Problem(NamedTuple):
 
 def _dot(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-class Normal(NamedTuple):
-    """The normal equations of dH = 2 sum_n cos(n.chi) (n_r a + n_z b) dS_n, up to a constant."""
-
-    a: Field
-    b: Field
-    matrix: Float[Array, "m m"]
-    scale: Float[Array, " m"]
-
-    @classmethod
-    def of(cls, grid: Grid, warp: Warp, energy: Energy) -> "Normal":
-        """From the slopes of H."""
-        a = energy.by_r / warp.radial(grid.chi_r)[1][:, None]
-        b = energy.by_z / warp.vertical(grid.chi_z)[1]
-        n_r, n_z = grid.n[:, 0].astype(float), grid.n[:, 1].astype(float)
-        aa, ab, bb = (grid.gram(w) for w in (a * a, a * b, b * b))
-        cross = jnp.asarray(np.outer(n_r, n_z) + np.outer(n_z, n_r))
-        matrix = jnp.asarray(np.outer(n_r, n_r)) * aa + cross * ab + jnp.asarray(np.outer(n_z, n_z)) * bb
-        mean = n_r * grid.coefficients(a) + n_z * grid.coefficients(b)
-        # The square of a column with all its n.Omega taken positive: what is large there, but at a resonance.
-        scale = jnp.asarray(
-            n_r**2 * jnp.mean(a * a)
-            + 2 * abs(n_r * n_z) * jnp.mean(jnp.abs(a * b))
-            + n_z**2 * jnp.mean(b * b)
-        )
-        return cls(a, b, 4.0 * (matrix - mean[:, None] * mean), 2.0 * scale)
-
-    def project(self, grid: Grid, field: Field) -> Float[Array, " m"]:
-        """The right-hand side of a field, whose mean must be 0."""
-        n_r, n_z = grid.n[:, 0], grid.n[:, 1]
-        return 2.0 * (n_r * grid.coefficients(self.a * field) + n_z * grid.coefficients(self.b * field))
-
-    def damped(self, damping) -> Float[Array, "m m"]:
-        """The matrix of damped least squares."""
-        return self.matrix + jnp.diag(damping * self.scale)
 
 
 class _State(NamedTuple):
@@ -214,56 +177,59 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
         dH/dJ^T_i + sum_n (dH/dS_n) dS_n/dJ_i = Omega_i.
 
     E and Omega are means over the true angles, which E's derivatives need to be right to the second order of
-    the residual: the mean of dH/dS_n vanishes there.
+    the residual: the mean of dH/dS_n vanishes there. Waves near a resonance are removed from H and Omega.
     """
     fixed = lax.stop_gradient(problem)
-    S, matrix, factor = _moved_to(fixed, grid, lax.stop_gradient(S))
+    S, matrix, factor, near, step = _moved_to(fixed, grid, lax.stop_gradient(S))
     energy, by_phi = problem.energy_by_phi(grid, S)
     normal = Normal.of(grid, problem.warp, energy)
-    change = -solve(matrix, normal.project(grid, energy.H - jnp.mean(energy.H)), factor)
+    change, left = _least_squares(grid, normal, energy.H, matrix, factor)
+    change = change + step @ near.of_field(left)
     # Of no value, and not computed where no derivative is asked for.
     moved = jax.jvp(lambda S: fixed.energy_by_phi(grid, S), (S,), (change,))[1]
     S, energy, by_phi = jax.tree.map(moving_as, (S, energy, by_phi), (change, *moved))
-    slopes = jnp.stack([energy.by_r, energy.by_z, by_phi])
     normal = Normal.of(grid, problem.warp, energy)
-    angles_r, angles_z = problem.angles.by_chi(grid.chi_r, grid.chi_z)
-    slopes = slopes + normal.a * angles_r[:, :, None] + normal.b * angles_z[:, None, :]
-    centred = slopes - jnp.mean(slopes, axis=(1, 2), keepdims=True)
-    misses = jax.vmap(lambda f: normal.project(grid, f), out_axes=1)(centred)
-    dS_dJ = -solve(normal.damped(problem.least), misses, factor)
-    n_r, n_z = grid.n[:, 0, None], grid.n[:, 1, None]
-    total = jax.vmap(grid.sum, 1)
-    change = 2.0 * (normal.a * total(n_r * dS_dJ) + normal.b * total(n_z * dS_dJ))
-    weight = lax.stop_gradient(angle_density(problem, grid, dS_dJ))
-    weight = weight / jnp.sum(weight)
-    Omega = jnp.sum(weight * (slopes + change), axis=(1, 2))
+    matrix = normal.damped(problem.least)
+    rates = problem.rates(grid, normal, jnp.stack([energy.by_r, energy.by_z, by_phi]))
+    dS_dJ = normal.slopes(grid, rates, matrix, factor)
+    left = jax.vmap(near.of_field, 0, 1)(normal.moved(grid, rates, dS_dJ))
+    dS_dJ = dS_dJ + near.step(grid, normal, matrix, factor) @ left
+    weight = lax.stop_gradient(shares(problem, grid, dS_dJ))
+    Omega = jnp.sum(weight * normal.moved(grid, rates, dS_dJ), axis=(1, 2))
     return Fit(S, dS_dJ, jnp.sum(weight * energy.H), Omega, jnp.std(energy.H))
 
 
 def _moved_to(problem: Problem, grid: Grid, S: Float[Array, " m"]):
-    """S after a Newton step on another grid than it was fitted on; the step's matrix and its factor."""
+    """S after a step on another grid than it was fitted on, without the waves near a resonance.
+
+    With the step's matrix, its factor, those waves, and what they take from S_n.
+    """
     energy = problem.energy(grid, S)
     normal = Normal.of(grid, problem.warp, energy)
     matrix = normal.damped(problem.least)
     factor = cholesky(matrix)
-    change = -solve(matrix, normal.project(grid, energy.H - jnp.mean(energy.H)), factor)
-    return lax.stop_gradient((S + room(problem, grid, S, change) * change, matrix, factor))
+    change, left = _least_squares(grid, normal, energy.H, matrix, factor)
+    rates = problem.rates(grid, normal, jnp.stack([energy.by_r, energy.by_z]))
+    dS_dJ = normal.slopes(grid, rates, matrix, factor)
+    weight = shares(problem, grid, dS_dJ)
+    Omega = jnp.sum(weight * normal.moved(grid, rates, dS_dJ), axis=(1, 2))
+    torus = Passage(true_angles(problem.warp, problem.angles, grid, dS_dJ), weight, Omega)
+    near = NearResonance.of(grid, torus, problem.least, left, problem.J)
+    step = near.step(grid, normal, matrix, factor)
+    change = change + step @ near.of_field(left)
+    return lax.stop_gradient((S + room(problem, grid, S, change) * change, matrix, factor, near, step))
 
 
-def angle_density(problem: Problem, grid: Grid, dS_dJ: Float[Array, "m 3"]) -> Field:
-    """d2(theta)/d2(chi) on the grid, of the true angles."""
-    _, by_chi_r = problem.warp.radial(grid.chi_r)
-    _, by_chi_z = problem.warp.vertical(grid.chi_z)
-    angles_r, angles_z = problem.angles.by_chi(grid.chi_r, grid.chi_z)
-    n_r, n_z = grid.n[:, 0], grid.n[:, 1]
+def _least_squares(grid: Grid, normal: Normal, H: Field, matrix, factor):
+    """The step of least squares, and H after it."""
+    change = -solve(matrix, normal.project(grid, H - jnp.mean(H)), factor)
+    return change, normal.moved(grid, H[None], change[:, None])[0]
 
-    def slopes(i):
-        by_r = ((by_chi_r if i == 0 else 0.0) + angles_r[i])[:, None] + 2.0 * grid.sum(n_r * dS_dJ[:, i])
-        by_z = (by_chi_z if i == 1 else 0.0) + angles_z[i] + 2.0 * grid.sum(n_z * dS_dJ[:, i])
-        return by_r, by_z
 
-    (rr, rz), (zr, zz) = slopes(0), slopes(1)
-    return jnp.abs(rr * zz - rz * zr)
+def shares(problem: Problem, grid: Grid, dS_dJ: Float[Array, "m i"]) -> Field:
+    """What part of the torus is around each point of the grid."""
+    density = angle_density(problem.warp, problem.angles, grid, dS_dJ)
+    return density / jnp.sum(density)
 
 
 def room(problem: Problem, grid: Grid, S, change) -> Scalar:

@@ -53,18 +53,34 @@ class Grid(NamedTuple):
 
     def sum(self, coefficients: Float[Array, " m"]) -> Field:
         """sum_n c_n cos(n.chi)."""
-        n_r, n_z = self.n.max(axis=0)
-        columns = n_z // 2
-        table = (
-            jnp.zeros((n_r + 1, 2 * columns + 1))
-            .at[self.n[:, 0], self.n[:, 1] // 2 + columns]
-            .add(coefficients)
-        )
-        upper, lower = table[:, columns:], table[:, columns::-1].at[:, 0].set(0.0)
-        rows, cols = slice(n_r + 1), slice(columns + 1)
-        even = self.cos_r[rows].T @ (upper + lower) @ self.cos_z[cols]
-        odd = self.sin_r[rows].T @ (upper - lower) @ self.sin_z[cols]
+        upper, lower = self._folded(coefficients)
+        rows, columns = (slice(k) for k in upper.shape)
+        even = self.cos_r[rows].T @ (upper + lower) @ self.cos_z[columns]
+        odd = self.sin_r[rows].T @ (upper - lower) @ self.sin_z[columns]
         return even - odd
+
+    def sum_of_sines(self, coefficients: Float[Array, " m"]) -> Field:
+        """sum_n c_n sin(n.chi)."""
+        upper, lower = self._folded(coefficients)
+        rows, columns = (slice(k) for k in upper.shape)
+        even = self.sin_r[rows].T @ (upper + lower) @ self.cos_z[columns]
+        odd = self.cos_r[rows].T @ (upper - lower) @ self.sin_z[columns]
+        return even + odd
+
+    def sine_coefficients(self, field: Field) -> Float[Array, " m"]:
+        """mean(field sin(n.chi)) for each mode."""
+        rows, columns = self.n[:, 0], abs(self.n[:, 1]) // 2
+        sines = (self.sin_r @ field @ self.cos_z.T)[rows, columns]
+        cosines = (self.cos_r @ field @ self.sin_z.T)[rows, columns]
+        return (sines + np.sign(self.n[:, 1]) * cosines) / field.size
+
+    def _folded(self, coefficients: Float[Array, " m"]):
+        """Coefficients in a table of n_r and |n_z|/2: of n_z >= 0, and of n_z < 0."""
+        n_r, n_z = self.n.max(axis=0)
+        last = n_z // 2
+        table = jnp.zeros((n_r + 1, 2 * last + 1))
+        table = table.at[self.n[:, 0], self.n[:, 1] // 2 + last].add(coefficients)
+        return table[:, last:], table[:, last::-1].at[:, 0].set(0.0)
 
 
 @cache

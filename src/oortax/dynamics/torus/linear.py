@@ -17,8 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from oortax.dynamics.torus.fit import Normal, Problem, angle_density
+from oortax.dynamics.torus.fit import Problem
 from oortax.dynamics.torus.grid import Grid, grid
+from oortax.dynamics.torus.near_resonance import angle_density
+from oortax.dynamics.torus.normal import Normal
 from oortax.dynamics.torus.torus import Torus
 from oortax.dynamics.torus.toy import oscillator_at, sphere_at
 from oortax.numerics.positive import cholesky, solve
@@ -76,7 +78,7 @@ def _linear(potential: AbstractPotential, torus: Torus) -> LinearTori:
     S, dS_dJ = (jnp.where(known, part, 0.0) for part in (torus.S, torus.dS_dJ))
     problem = Problem(potential, torus.transformation, torus.warp, torus.angles, torus.J)
     normal = Normal.of(of, torus.warp, problem.energy(of, S))
-    weight = angle_density(problem, of, dS_dJ)
+    weight = angle_density(torus.warp, torus.angles, of, dS_dJ)
     R2, z2 = _places(problem, of, S)
     Phi = jax.vmap(jax.vmap(potential.Phi_of_squares))(R2, z2)
     matrix = normal.damped(_DAMPING)
