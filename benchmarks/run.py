@@ -1,9 +1,9 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
-reference, library, dfs, draws, self_consistency, transformations, likelihood, recovery, survey_mock; gpu,
-which needs one; and mocks and binned, which need the catalogues (see there). Those not run are kept as they
-are.
+reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock;
+gpu, which needs one; and mocks and binned, which need the catalogues (see there). Those not run are kept as
+they are.
 """
 
 import platform
@@ -24,6 +24,7 @@ import gpu
 import library
 import likelihood
 import mocks
+import moments
 import orbit_library
 import potentials
 import recovery
@@ -48,6 +49,7 @@ BENCHMARKS = {
     "reference": reference,
     "library": library,
     "dfs": dfs,
+    "moments": moments,
     "draws": draws,
     "self_consistency": self_consistency,
     "transformations": transformations,

@@ -1,6 +1,6 @@
 """Self-consistent models: seconds per round, rounds, and the error of the potential.
 
-Run `python benchmarks/self_consistency.py` (some minutes). `df.self_consistent` on one thread with tol =
+Run `python benchmarks/self_consistency.py` (four minutes). `df.self_consistent` on one thread with tol =
 1e-3 and its default nodes over velocities. Isochrone and Hernquist's sphere (M = 1e11 Msun, b = 3 and a =
 2 kpc, exact isotropic f) begin in the potentials of b = 2 and a = 1.5, with `dynamics.SphericalFinder`;
 grids of 20 radii from 0.01 to 400 kpc times 4 latitudes. Phi: its largest relative error at six places
@@ -144,7 +144,7 @@ def main() -> list[dict[str, Any]]:
     for name, grid in (("galaxy, fine", fine), ("galaxy, coarse", coarse)):
         before, after, finder = galaxy(2.5e10), galaxy(2.55e10), dynamics.StaeckelFudge
         rows.append(row(name, before, after, start, halo, grid, against_best, finder, False))
-    rows[-2]["Phi"] = None
+    rows[-2]["Phi"] = ""
     return rows
 
 

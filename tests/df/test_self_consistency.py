@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oortax import df, dynamics, potential
+from oortax import df, dynamics, params, potential
 
 POINTS = [(0.1, 0.0), (1.0, 0.0), (3.0, 0.0), (0.0, 3.0), (10.0, 5.0), (50.0, 0.0)]
 COARSE = df.DensityGrid(n_r=16, n_theta=4, r_min=0.03, r_max=300.0)
@@ -131,6 +131,12 @@ def test_a_disc_and_a_bulge_in_a_halo():
         assert float(slope[name]) * at == pytest.approx(numeric, rel=3e-3, abs=0.01), name
 
 
+SPHERE = {"stars": df.IsochroneSphere(M=1e11, b=3.0)}
+ENDLESS = params.replace(
+    df.DoublePowerLaw(norm=1.0, J_0=500.0, slope_in=1.0, slope_out=4.0), {"slope_out": 2.0}
+)
+
+
 @pytest.mark.parametrize(
     ("components", "grid", "message"),
     [
@@ -138,11 +144,27 @@ def test_a_disc_and_a_bulge_in_a_halo():
         ({"external": df.IsochroneSphere(M=1e11, b=3.0)}, None, "otherwise"),
         ({"stars": df.IsochroneSphere(M=1e11, b=3.0)}, {"star": COARSE}, "grids are for"),
         ({"stars": potential.Isochrone(M=1e11, b=3.0)}, None, "not a DF"),
+        ({"stars": ENDLESS}, None, "mass of 'stars' is nan.*finite and positive"),
     ],
 )
 def test_bad_input(components, grid, message):
     with pytest.raises(ValueError, match=message):
         df.self_consistent(components, START, grid=grid)
+
+
+@pytest.mark.parametrize("bad", [dict(tol=0.0), dict(max_iterations=0)])
+def test_bad_values(bad):
+    with pytest.raises(ValueError, match="both must be positive"):
+        df.self_consistent(SPHERE, START, **bad)
+
+
+def test_it_runs_from_the_host_only():
+    @jax.jit
+    def inside(M):
+        return df.self_consistent({"stars": df.IsochroneSphere(M=M, b=3.0)}, START, progress=False).masses
+
+    with pytest.raises(ValueError, match="self_consistent_near"):
+        inside(1e11)
 
 
 def test_bad_grids():
