@@ -48,7 +48,13 @@ def test_the_whole_footprint_is_covered(name):
     assert error < 0.01 * area
 
 
-def test_density_is_that_of_the_draws():
+def _place(l, b, s):
+    x, y = 8.2 - s * np.cos(b) * np.cos(l), s * np.cos(b) * np.sin(l)
+    return np.hypot(x, y), s * np.sin(b)
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_density_is_that_of_the_draws(adapted):
     """Integrals of known functions over sky, distance, magnitude, colour and velocity."""
     dwarfs = stars.ColourMagnitudeRelation(
         stars.Gaussian(5.0, 1.0, (2.0, 8.0)), [2.0, 5.0, 8.0], [0.3, 0.7, 1.2], scatter=0.08
@@ -56,7 +62,20 @@ def test_density_is_that_of_the_draws():
     seen = survey.Survey(selection=(survey.AbsLatitude(min=40.0), survey.Magnitude(max=14.0)))
     proposal = survey_proposal(sky_of(seen), seen, dwarfs, 220.0)
     n = 200_000
-    drawn = proposal.draw(np.random.default_rng(1).random((n, DIMENSIONS)), lambda l, b, s: np.zeros(len(s)))
+    rng = np.random.default_rng(1)
+
+    def draw(proposal, n):
+        return proposal.draw(rng.random((n, DIMENSIONS)), lambda l, b, s: np.zeros(len(s)), _place)
+
+    if adapted:
+        # To stars of a disc: fewer with R and with |z|, and slow; densities and velocities by zone.
+        pilot = draw(proposal, 20_000)
+        weights = np.exp(
+            -pilot.R / 2.0 - np.abs(pilot.z) - np.sum((pilot.u / 60.0) ** 2, axis=1) - pilot.log_q
+        )
+        proposal = proposal.adapted(pilot, weights * pilot.s**2, _place, 220.0)
+        assert len(proposal.local.shares) > 10 and np.ptp(proposal.rows / proposal.sky.shares) > 1.0
+    drawn = draw(proposal, n)
     assert np.all(drawn.M + 5.0 * np.log10(100.0 * drawn.s) < 14.0 + 6.1 * 0.01)
     sigma = 60.0
     log_u = -0.5 * np.sum((drawn.u / sigma) ** 2, axis=1) - 1.5 * np.log(2.0 * np.pi * sigma**2)

@@ -6,6 +6,7 @@ cuts on observed columns, and kept in proportion to f(J). A fit that recovers th
 catalogue has its Jacobians, selection and normalisation right.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -31,9 +32,10 @@ from oortax.model.survey_nodes import (
 from oortax.model.survey_proposal import SurveyProposal
 from oortax.survey import Survey
 
-_PILOT = 16_384
+_PILOT = 65_536
 _HEADROOM = 1.4
-_AT_ONCE = 65_536
+# Proposals of one piece of work; pieces at the same time, and pieces from one look at the bar to the next.
+_AT_ONCE, _WORKERS, _PIECES = 65_536, 2, 12
 _MAX_BATCHES = 5000
 
 
@@ -109,7 +111,7 @@ class _Engine(NamedTuple):
     def propose(self, rng, i: int, at: np.ndarray) -> _Stars:
         """Of stars of component i proposed in these cells those that the survey lists, with their weights."""
         galaxy, survey, name = self.galaxy, self.survey, self.galaxy.names[i]
-        n, count = _power_of_two(len(at)), len(at)
+        n, count = _power_of_four(len(at)), len(at)
         uniform, cell = rng.random((n, NUMBERS)), np.resize(at, n)
         v_c0, proposal = self.derived.v_c0, self.proposals[i]
         nodes = make_nodes_of(survey, v_c0, proposal, uniform, self.colour_error, name, cell)
@@ -132,15 +134,15 @@ class _Engine(NamedTuple):
         return stars.take(np.isfinite(stars.log_w))
 
 
-def _power_of_two(n: int) -> int:
-    """The next power of two: few shapes, so that little is compiled anew."""
-    return 1 << max(8, (n - 1).bit_length())
+def _power_of_four(n: int) -> int:
+    """From 4096 on: few shapes, so that little is compiled anew."""
+    return 4 ** max(6, ((n - 1).bit_length() + 1) // 2)
 
 
 def _filled(nodes: SurveyNodes, listed: np.ndarray) -> SurveyNodes:
-    """The listed nodes, and copies of one behind them up to a power of two."""
+    """The listed nodes, and copies of them up to a power of four."""
     rows = np.flatnonzero(listed)
-    at = np.resize(rows, _power_of_two(len(rows))) if len(rows) else np.zeros(256, int)
+    at = np.resize(rows if len(rows) else [0], _power_of_four(len(rows)))
     arrays = {
         name: getattr(nodes, name)[at]
         for name in SurveyNodes.__dataclass_fields__
@@ -158,6 +160,9 @@ class _Draw(NamedTuple):
 class _Process:
     """A Poisson process of stars in the survey, under an envelope of the weights in every cell.
 
+    Cells are of sky and distance, and of the Gaussian that a velocity is drawn from: the broadest, which
+    finds what the others miss, has the largest weights, but few of the proposals.
+
     In a cell that the proposal draws with a share q, and whose envelope is C, an exposure E means a Poisson
     number of proposals of mean E q C, of which w / C are kept: a process of density E w q, whatever C. Where
     a weight exceeds C, C is raised and the cell's stars are drawn anew, for the whole exposure so far.
@@ -165,7 +170,8 @@ class _Process:
 
     def __init__(self, rng, engine: _Engine, i: int):
         self.rng, self.engine, self.i = rng, engine, i
-        self.q = engine.proposals[i].table.ravel()
+        self.x64 = bool(jax.config.read("jax_enable_x64"))
+        self.q = engine.proposals[i].cells()
         cells = len(self.q)
         found = engine.propose(rng, i, rng.choice(cells, _PILOT, p=self.q / self.q.sum()))
         if not len(found.log_w):
@@ -200,16 +206,26 @@ class _Process:
         """Stars in some cells; returns the cells where a weight exceeded its envelope."""
         mean = np.where(cells, exposure * self.q * np.exp(self.envelope), 0.0)
         at = np.repeat(np.arange(len(self.q)), self.rng.poisson(mean))
-        over = np.zeros(len(self.q), bool)
-        for start in range(0, len(at), _AT_ONCE):
-            part = at[start : start + _AT_ONCE]
-            stars = self.engine.propose(self.rng, self.i, part)
-            self.proposed, self.observed = self.proposed + len(part), self.observed + len(stars.cell)
-            np.maximum.at(self.largest, stars.cell, stars.log_w)
-            ratio = stars.log_w - self.envelope[stars.cell]
-            over[stars.cell[ratio > 0]] = True
-            self.kept.append(stars.take(np.log(self.rng.random(len(ratio))) < ratio))
-        return over
+        # Pieces alike: the survey lists as many of each.
+        self.rng.shuffle(at)
+        parts = [at[start : start + _AT_ONCE] for start in range(0, len(at), _AT_ONCE)]
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for kept, observed, largest in pool.map(self._piece, self.rng.spawn(len(parts)), parts):
+                self.kept.append(kept)
+                self.observed += observed
+                self.largest = np.maximum(self.largest, largest)
+        self.proposed += len(at)
+        return self.largest > self.envelope
+
+    def _piece(self, rng, at: np.ndarray) -> tuple[_Stars, int, np.ndarray]:
+        """Of stars proposed in these cells those kept, how many the survey lists, and largest weights."""
+        # A thread has settings of its own.
+        with jax.enable_x64(self.x64):
+            stars = self.engine.propose(rng, self.i, at)
+        largest = np.full(len(self.q), -np.inf)
+        np.maximum.at(largest, stars.cell, stars.log_w)
+        keep = np.log(rng.random(len(stars.cell))) < stars.log_w - self.envelope[stars.cell]
+        return stars.take(keep), len(stars.cell), largest
 
     def drawn(self) -> int:
         return sum(len(part.cell) for part in self.kept)
@@ -219,13 +235,17 @@ def _reject(rng, engine: _Engine, n: int, batch: int, progress: bool) -> _Draw:
     """n stars, of all components together, from processes of one exposure."""
     processes = [_Process(rng, engine, i) for i in range(len(engine.galaxy.names))]
     drawn = batches = 0
+    proposals = batch
     with bar_of_draws(progress) as bar:
         task = bar.add_task("stars of the survey", total=n)
         while drawn < n:
-            exposure = batch / sum(process.rate() for process in processes)
+            exposure = proposals / sum(process.rate() for process in processes)
             for process in processes:
                 process.expose(exposure)
             drawn, batches = sum(process.drawn() for process in processes), batches + 1
+            # What is missing, and a little more, at the rate so far.
+            rate = sum(process.exposure * process.rate() for process in processes) / max(drawn, 1)
+            proposals = np.clip(1.02 * rate * (n - drawn), batch, max(batch, _PIECES * _AT_ONCE))
             bar.update(task, completed=min(drawn, n))
             if batches > _MAX_BATCHES:
                 raise ValueError(f"only {drawn} of {n} stars accepted in {batches:,} batches of {batch:,}")
@@ -322,7 +342,7 @@ def predict(
     colour_error : float, mag
         Of the observed colours, where the populations know theirs.
     batch : int
-        Proposals made at once; fixes the memory used beside the stars.
+        Proposals at first, and at least; later ones are pieces of 65,536, two at a time.
     progress : bool
         Show a bar.
 

@@ -34,7 +34,7 @@ from oortax.numerics.batching import chunked_map
 from oortax.potential import circular_velocity, expand
 from oortax.survey import Survey
 
-_ROUNDS, _PILOT, _CHUNK = 3, 8192, 2048
+_ROUNDS, _PILOT, _CHUNK = 3, 16_384, 2048
 # Measurement errors that are drawn: V, parallax, distance modulus, mu_l, mu_b, v_los, colour.
 _NOISE = ("V", "parallax", "distance_modulus", "mu_l", "mu_b", "v_los", "colour")
 # Uniform numbers that a star takes: for the proposal, its errors, and one to spare.
@@ -225,7 +225,7 @@ def pilot(galaxy, survey, seed, derived, colour_error, names) -> list[SurveyProp
         proposal = survey_proposal(sky, survey, galaxy.components[name].stars, v_c0, name)
         for _ in range(_ROUNDS):
             uniform = _sobol(rng, _PILOT)
-            stars = proposal.draw(uniform[:, :DIMENSIONS], _dust(survey))
+            stars = proposal.draw(uniform[:, :DIMENSIONS], _dust(survey), _place(survey))
             nodes = _of(survey, derived.v_c0, stars, uniform[:, DIMENSIONS:], colour_error, name)
             log_w = np.asarray(_node_weights(galaxy, survey, nodes, derived=derived).log_w)
             w = np.exp(log_w - np.max(log_w, initial=-np.inf)) * np.asarray(nodes.accepted)
@@ -233,14 +233,14 @@ def pilot(galaxy, survey, seed, derived, colour_error, names) -> list[SurveyProp
                 raise ValueError(
                     f"no star of component {name!r} passes the survey's cuts: the selection keeps none"
                 )
-            proposal = proposal.adapted(stars, w, v_c0)
+            proposal = proposal.adapted(stars, w, _place(survey), v_c0)
         proposals.append(proposal)
     return proposals
 
 
 def make_nodes_of(survey, v_c0, proposal, uniform, colour_error, name, at=None) -> SurveyNodes:
     """Nodes of one component from uniform numbers (n, ...), in given cells if there are any."""
-    stars = proposal.draw(uniform[:, :DIMENSIONS], _dust(survey), at)
+    stars = proposal.draw(uniform[:, :DIMENSIONS], _dust(survey), _place(survey), at)
     return _of(survey, v_c0, stars, uniform[:, DIMENSIONS:], colour_error, name)
 
 
@@ -251,6 +251,19 @@ def _dust(survey: Survey):
         return np.asarray(_many_dust(survey, l, b, s))
 
     return dust
+
+
+def _place(survey: Survey):
+    def place(l, b, s):
+        x, y, z = np.asarray(_many_places(survey, l, b, s)).T
+        return np.hypot(x, y), z
+
+    return place
+
+
+@eqx.filter_jit
+def _many_places(survey: Survey, l, b, s):
+    return jax.vmap(lambda l, b, s: surveys.position(survey.sun, l, b, s))(l, b, s)
 
 
 @eqx.filter_jit

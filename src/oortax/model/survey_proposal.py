@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
-from oortax.model.proposal import VelocityProposal, adapted, first_guess
+from oortax.model.proposal import LocalProposal, adapted, first_guess
 from oortax.survey import Survey
 from oortax.survey.fold import WINGS
 
@@ -37,16 +37,21 @@ class Sky(NamedTuple):
     Attributes
     ----------
     low, width : (k, 2), the lower ends of each cell in (sin b, l) and its widths
-    cumulative : (groups, k), of the shares of the cells within each group of rows
-    shares : (k,), share of a cell within its group
+    group : (k,), one of a few groups that the cells are in, which ascend
+    shares : (k,), share of a cell's covered area within its group
     area : (groups,), covered area of each group, sr
     """
 
     low: np.ndarray
     width: np.ndarray
-    cumulative: np.ndarray
+    group: np.ndarray
     shares: np.ndarray
     area: np.ndarray
+
+    def middles(self) -> tuple[np.ndarray, np.ndarray]:
+        """l and b (rad) of the cells' middles."""
+        sin_b, l = (self.low + 0.5 * self.width).T
+        return l, np.arcsin(sin_b)
 
 
 def sky_of(survey: Survey) -> Sky:
@@ -78,9 +83,7 @@ def sky_of(survey: Survey) -> Sky:
     rank = np.cumsum(share) - 0.5 * share
     group = np.minimum((_GROUPS * rank / share.sum()).astype(int), _GROUPS - 1)
     area = np.bincount(group, share, _GROUPS)
-    shares = share / area[group]
-    cumulative = np.stack([np.cumsum(np.where(group == g, shares, 0.0)) for g in range(_GROUPS)])
-    return Sky(np.stack([low_b[row], low_l[column]], axis=1), widths, cumulative, shares, area)
+    return Sky(np.stack([low_b[row], low_l[column]], axis=1), widths, group, share / area[group], area)
 
 
 def _edges(survey: Survey) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +167,8 @@ class Proposed(NamedTuple):
     """Proposed stars, arrays of shape (n,), and u (n, 3): v_R, v_phi, v_z in km/s.
 
     log_q is ln of the density per dl d(sin b) ds dM dcolour d^3u (without colour where there is none);
-    inf for a star that cannot pass.
+    inf for a star that cannot pass. R and z are Galactocentric, kpc; `volume` what the star's weight would be
+    in a galaxy of even density.
     """
 
     l: np.ndarray
@@ -175,6 +179,9 @@ class Proposed(NamedTuple):
     u: np.ndarray
     log_q: np.ndarray
     cell: np.ndarray
+    R: np.ndarray
+    z: np.ndarray
+    volume: np.ndarray
 
 
 class SurveyProposal(NamedTuple):
@@ -185,7 +192,8 @@ class SurveyProposal(NamedTuple):
     sky : Sky
     edges : (m + 1,), kpc, of the bins of distance
     table : (groups, m), shares of the bins of sky and distance
-    velocities : VelocityProposal
+    rows : (m, k), shares of the sky's cells within their groups, in each bin of distance
+    local : LocalProposal
     magnitudes : (cumulative F, M) at the ends of narrow bins
     colours : Colours or None
     limits : apparent magnitudes between which stars can pass
@@ -194,42 +202,63 @@ class SurveyProposal(NamedTuple):
     sky: Sky
     edges: np.ndarray
     table: np.ndarray
-    velocities: VelocityProposal
+    rows: np.ndarray
+    local: LocalProposal
     magnitudes: tuple[np.ndarray, np.ndarray]
     colours: Colours | None
     limits: tuple[float, float]
 
-    def draw(self, uniform: np.ndarray, dust, at: np.ndarray | None = None) -> Proposed:
-        """Stars from numbers (n, DIMENSIONS) between 0 and 1; `dust(l, b, s)` is their extinction, mag.
+    def cells(self) -> np.ndarray:
+        """Shares of cells: of the table, and within each of it of the Gaussians that velocities are from."""
+        return np.outer(self.table, self.local.shares).ravel()
 
-        `at` are the cells of the table that they shall lie in (by default drawn, too); log_q is that of a
-        free draw all the same.
+    def draw(self, uniform: np.ndarray, dust, place, at: np.ndarray | None = None) -> Proposed:
+        """Stars from numbers (n, DIMENSIONS) between 0 and 1.
+
+        `dust(l, b, s)` is their extinction, mag, `place(l, b, s)` their R and z, kpc. `at` are the `cells`
+        that they shall be drawn in (by default drawn, too); log_q is that of a free draw all the same.
         """
-        at = _bins(self.table, uniform[:, 0]) if at is None else at
+        which = None
+        if at is None:
+            at = _bins(self.table, uniform[:, 0])
+        else:
+            at, which = np.divmod(at, len(self.local.shares))
         group, bin_s = np.divmod(at, self.table.shape[1])
-        row = np.empty(len(at), int)
-        for g in np.unique(group):
-            mine = group == g
-            row[mine] = np.searchsorted(self.sky.cumulative[g], uniform[mine, 1], side="right")
-        row = np.minimum(row, len(self.sky.shares) - 1)
-        # What the choice of the cell left of its number places the star in longitude.
-        below = self.sky.cumulative[group, row] - self.sky.shares[row]
-        within = np.clip((uniform[:, 1] - below) / self.sky.shares[row], 0.0, 1.0)
+        row, within = self._row(group, bin_s, uniform[:, 1])
         low, width = self.sky.low[row], self.sky.width[row]
         sin_b, l = low[:, 0] + width[:, 0] * uniform[:, 2], low[:, 1] + width[:, 1] * within
         near, far = self.edges[bin_s] ** 3, self.edges[bin_s + 1] ** 3
         s = np.cbrt(near + uniform[:, 3] * (far - near))
         b = np.arcsin(sin_b)
         log_q = np.log(self.table[group, bin_s] * 3.0 * s**2 / (far - near))
-        log_q += np.log(self.sky.shares[row] / np.prod(width, axis=1))
+        log_q += np.log(self.rows[bin_s, row] / np.prod(width, axis=1))
         modulus = 5.0 * np.log10(100.0 * s) + dust(l, b, s)
-        M, of_M = self.magnitude(uniform[:, 4], modulus)
+        M, of_M, listed = self._magnitude(uniform[:, 4], modulus)
         colour, of_colour = self.colour(uniform[:, 5], M)
-        u, of_u = self.velocities.at(uniform[:, 6:10])
-        return Proposed(l, b, s, M, colour, u, log_q + of_M + of_colour + of_u, at)
+        R, z = place(l, b, s)
+        volume = listed * s**2 * np.exp(-log_q)
+        u, of_u = self.local.velocities(self.local.zones.at(R, z), uniform[:, 6:10], which)
+        return Proposed(l, b, s, M, colour, u, log_q + of_M + of_colour + of_u, at, R, z, volume)
+
+    def _row(self, group, bin_s, uniform) -> tuple[np.ndarray, np.ndarray]:
+        """Cells of the sky, and what their choice left of the number, between 0 and 1."""
+        bins, k = self.rows.shape
+        ladder = np.cumsum(self.rows, axis=1)
+        ends = np.searchsorted(self.sky.group, np.arange(_GROUPS), side="right") - 1
+        # Steps of 1 from group to group and from bin to bin: one search serves all stars.
+        ladder = _GROUPS * np.arange(bins)[:, None] + ladder
+        steps = _GROUPS * bin_s + group
+        row = np.searchsorted(ladder.ravel(), steps + uniform, side="right") - k * bin_s
+        row = np.clip(row, np.append(0, ends[:-1] + 1)[group], ends[group])
+        share = self.rows[bin_s, row]
+        return row, np.clip((uniform - (ladder[bin_s, row] - steps - share)) / share, 0.0, 1.0)
 
     def magnitude(self, uniform, modulus) -> tuple[np.ndarray, np.ndarray]:
         """M from F between the limits, and ln of its density."""
+        return self._magnitude(uniform, modulus)[:2]
+
+    def _magnitude(self, uniform, modulus) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same, and the share of F that is between the limits."""
         cumulative, edges = self.magnitudes
         lo, hi = (np.interp(limit - modulus, edges, cumulative) for limit in self.limits)
         empty = ~(hi > lo)
@@ -239,7 +268,8 @@ class SurveyProposal(NamedTuple):
         with np.errstate(divide="ignore", invalid="ignore"):
             M = edges[bins] + width * np.clip((level - cumulative[bins]) / share, 0.0, 1.0)
             log_q = np.log(share / width) - np.log(hi - lo)
-        return np.where(empty, 0.5 * (edges[0] + edges[-1]), M), np.where(empty, np.inf, log_q)
+        M = np.where(empty, 0.5 * (edges[0] + edges[-1]), M)
+        return M, np.where(empty, np.inf, log_q), np.where(empty, 0.0, hi - lo)
 
     def colour(self, uniform, M) -> tuple[np.ndarray, np.ndarray]:
         """Colours of stars of magnitude M, and ln of their density; NaN and 0 where they are not known."""
@@ -257,7 +287,7 @@ class SurveyProposal(NamedTuple):
         within = np.clip((uniform - below) / (density * width), 0.0, 1.0)
         return table.edges[bins] + width * within, np.log(density)
 
-    def adapted(self, stars: Proposed, weights: np.ndarray, v_c0: float) -> "SurveyProposal":
+    def adapted(self, stars: Proposed, weights: np.ndarray, place, v_c0: float) -> "SurveyProposal":
         """The proposal that follows weighted stars drawn from it; those that do not pass have no weight."""
         seen = weights > 0
         found = np.bincount(stars.cell, weights, self.table.size).reshape(self.table.shape)
@@ -266,8 +296,19 @@ class SurveyProposal(NamedTuple):
         smooth[:, 1:-1] = 0.25 * found[:, :-2] + 0.5 * found[:, 1:-1] + 0.25 * found[:, 2:]
         flat = self.sky.area[:, None] * np.ones(self.table.shape[1])
         table = (1.0 - _FLOOR) * smooth / smooth.sum() + _FLOOR * flat / flat.sum()
-        velocities = adapted(stars.u[seen], weights[seen], v_c0)
-        return self._replace(table=table, velocities=velocities)
+        R, z, u, volume = (a[seen] for a in (stars.R, stars.z, stars.u, stars.volume))
+        local = adapted(R, z, u, weights[seen], volume, v_c0)
+        return self._replace(table=table, rows=self._rows(local, place), local=local)
+
+    def _rows(self, local: LocalProposal, place) -> np.ndarray:
+        """Shares of the sky's cells by the density at their middles, in the middle of each bin."""
+        s = np.cbrt(0.5 * (self.edges[1:] ** 3 + self.edges[:-1] ** 3))
+        l, b = self.sky.middles()
+        R, z = place(np.tile(l, len(s)), np.tile(b, len(s)), np.repeat(s, len(l)))
+        density = local.density[local.zones.at(R, z)].reshape(len(s), len(l))
+        rows = self.sky.shares * density
+        total = np.stack([np.bincount(self.sky.group, row, _GROUPS) for row in rows])
+        return (1.0 - _FLOOR) * rows / total[:, self.sky.group] + _FLOOR * self.sky.shares
 
 
 def _bins(table: np.ndarray, uniform: np.ndarray) -> np.ndarray:
@@ -296,6 +337,7 @@ def survey_proposal(sky: Sky, survey: Survey, stars: Any, v_c0: float, name: str
         sky,
         edges,
         table / table.sum(),
+        np.tile(sky.shares, (table.shape[1], 1)),
         first_guess(v_c0),
         (np.concatenate([[0.0], np.cumsum(mass)]) / mass.sum(), edges_M),
         None if colours is None else colours_of(colours, F.support),
