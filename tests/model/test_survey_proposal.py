@@ -74,7 +74,7 @@ def test_density_is_that_of_the_draws(adapted):
             -pilot.R / 2.0 - np.abs(pilot.z) - np.sum((pilot.u / 60.0) ** 2, axis=1) - pilot.log_q
         )
         proposal = proposal.adapted(pilot, weights * pilot.s**2, _place, 220.0)
-        assert len(proposal.local.shares) > 10 and np.ptp(proposal.rows / proposal.sky.shares) > 1.0
+        assert len(proposal.local.means) > 10 and np.ptp(proposal.rows / proposal.sky.shares) > 1.0
     drawn = draw(proposal, n)
     assert np.all(drawn.M + 5.0 * np.log10(100.0 * drawn.s) < 14.0 + 6.1 * 0.01)
     sigma = 60.0

@@ -31,6 +31,8 @@ from oortax.types import Actions, Scalar
 _TERMS = 20
 # Of |m|.Omega: a wave with a larger divisor is left to least squares.
 _NEAR = 0.05
+# Of Omega.J: where more than this is left of H there is no torus, or one that has not enough terms.
+_ROUGH = 3e-3
 # Added to what a wave takes from S_n for c_m = 1, times its divisor: 1/2 where the terms can make the wave.
 _RIDGE = 1e-4
 
@@ -68,12 +70,14 @@ class NearResonance(NamedTuple):
         m, divisor, size = n[which], divisor[which], size[which]
         phase = m[:, 0, None, None] * torus.theta[0] + m[:, 1, None, None] * torus.theta[1]
         waves = torus.weight * jnp.cos(phase)
-        c = jnp.einsum("krz,rz->k", waves, H - jnp.sum(torus.weight * H))
+        H = H - jnp.sum(torus.weight * H)
+        c = jnp.einsum("krz,rz->k", waves, H)
         bend = jnp.max(jnp.abs(m), axis=1) * size / jnp.maximum(J[0] + J[1], 1e-30)
         square = jnp.maximum(divisor**2, 1e-20 * size**2)
         within = (4.0 * jnp.abs(c) * bend / square) ** 2 + least * size**2 / square
         far = (divisor / (_NEAR * size)) ** 4
-        return cls(torus.weight, waves, 0.5 * within + far + _RIDGE)
+        rough = jnp.mean(H**2) / (_ROUGH * jnp.abs(torus.Omega[:2]) @ J[:2]) ** 2
+        return cls(torus.weight, waves, 0.5 * within + far + rough**2 + _RIDGE)
 
     def step(self, grid: Grid, normal: Normal, matrix, factor) -> Float[Array, "m k"]:
         """What each c_m takes from S_n, by the normal equations and the factor of their matrix."""
