@@ -36,7 +36,7 @@ def test_a_halo_orbit_close_to_a_resonance():
 
 
 def test_where_all_orbits_are_resonant():
-    """Around a mass that is nearly a point: there is nothing to be removed, and residuals stay 3e-7."""
+    """Around a mass that is nearly a point: there is nothing to be removed, and residuals stay below 1e-6."""
     M, b = 1e11, 1e-3
 
     def H(J):
@@ -44,6 +44,6 @@ def test_where_all_orbits_are_resonant():
         return -0.5 * (G * M / (J[0] + 0.5 * (L + jnp.sqrt(L * L + 4.0 * G * M * b)))) ** 2
 
     actions = jnp.array([[30.0, 10.0, 1800.0], [300.0, 200.0, -700.0]])
-    tori = dynamics.fit_tori(potential.Isochrone(M=M, b=b), actions, tol=1.0, n_modes=(22,), progress=False)
+    tori = dynamics.fit_tori(potential.Isochrone(M=M, b=b), actions, tol=1.0, n_modes=(76,), progress=False)
     np.testing.assert_allclose(tori.Omega, jax.vmap(jax.grad(H))(actions), rtol=1e-6)
     assert np.all(np.asarray(tori.residual) < 1e-6)

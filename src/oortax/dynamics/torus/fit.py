@@ -10,7 +10,13 @@ from jaxtyping import Array, Float, Int
 from oortax.dynamics.torus.angles import FudgeAngles
 from oortax.dynamics.torus.generating import Warp
 from oortax.dynamics.torus.grid import Field, Grid
-from oortax.dynamics.torus.near_resonance import NearResonance, Passage, angle_density, true_angles
+from oortax.dynamics.torus.near_resonance import (
+    NearResonance,
+    Passage,
+    angle_density,
+    true_angles,
+    waves_with,
+)
 from oortax.dynamics.torus.normal import Energy, Normal
 from oortax.dynamics.torus.toy import oscillator_at, sphere_at
 from oortax.dynamics.torus.transformation import Meridional, Transformation
@@ -177,14 +183,15 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
         dH/dJ^T_i + sum_n (dH/dS_n) dS_n/dJ_i = Omega_i.
 
     E and Omega are means over the true angles, which E's derivatives need to be right to the second order of
-    the residual: the mean of dH/dS_n vanishes there. Waves near a resonance are removed from H and Omega.
+    the residual: the mean of dH/dS_n vanishes there. With many terms, waves near a resonance are removed from H and Omega.
     """
     fixed = lax.stop_gradient(problem)
     S, matrix, factor, near, step = _moved_to(fixed, grid, lax.stop_gradient(S))
     energy, by_phi = problem.energy_by_phi(grid, S)
     normal = Normal.of(grid, problem.warp, energy)
     change, left = _least_squares(grid, normal, energy.H, matrix, factor)
-    change = change + step @ near.of_field(left)
+    if near is not None:
+        change = change + step @ near.of_field(left)
     # Of no value, and not computed where no derivative is asked for.
     moved = jax.jvp(lambda S: fixed.energy_by_phi(grid, S), (S,), (change,))[1]
     S, energy, by_phi = jax.tree.map(moving_as, (S, energy, by_phi), (change, *moved))
@@ -192,8 +199,9 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     matrix = normal.damped(problem.least)
     rates = problem.rates(grid, normal, jnp.stack([energy.by_r, energy.by_z, by_phi]))
     dS_dJ = normal.slopes(grid, rates, matrix, factor)
-    left = jax.vmap(near.of_field, 0, 1)(normal.moved(grid, rates, dS_dJ))
-    dS_dJ = dS_dJ + near.step(grid, normal, matrix, factor) @ left
+    if near is not None:
+        left = jax.vmap(near.of_field, 0, 1)(normal.moved(grid, rates, dS_dJ))
+        dS_dJ = dS_dJ + near.step(grid, normal, matrix, factor) @ left
     weight = lax.stop_gradient(shares(problem, grid, dS_dJ))
     Omega = jnp.sum(weight * normal.moved(grid, rates, dS_dJ), axis=(1, 2))
     return Fit(S, dS_dJ, jnp.sum(weight * energy.H), Omega, jnp.std(energy.H))
@@ -209,6 +217,8 @@ def _moved_to(problem: Problem, grid: Grid, S: Float[Array, " m"]):
     matrix = normal.damped(problem.least)
     factor = cholesky(matrix)
     change, left = _least_squares(grid, normal, energy.H, matrix, factor)
+    if not waves_with(len(S)):
+        return *lax.stop_gradient((S + room(problem, grid, S, change) * change, matrix, factor)), None, None
     rates = problem.rates(grid, normal, jnp.stack([energy.by_r, energy.by_z]))
     dS_dJ = normal.slopes(grid, rates, matrix, factor)
     weight = shares(problem, grid, dS_dJ)

@@ -10,7 +10,7 @@ but there it is little of H, and a fit that makes H constant hardly sees it. San
 action by 7e-4, and its angles by 0.05 rad in 50 radial periods.
 
 Such waves are removed: the last step is that of least squares under the condition that their c_m vanish, as
-those of dS/dJ are by which Omega gets constant.
+those of dS/dJ are by which Omega gets constant. benchmarks/four_orbits.py shows what is left.
 """
 
 from typing import NamedTuple
@@ -27,14 +27,20 @@ from oortax.dynamics.torus.normal import Normal
 from oortax.numerics.positive import cholesky, solve
 from oortax.types import Actions, Scalar
 
-# One wave in so many terms: more of them are not made by the terms that there are, and cost H.
-_TERMS = 20
+# One wave in so many terms: more of them are not made by the terms that there are, and cost H. None with few
+# terms, which make them badly: such tori are interpolated (`fit_library`), and S_n must follow J smoothly.
+_TERMS, _FEW = 20, 45
 # Of |m|.Omega: a wave with a larger divisor is left to least squares.
 _NEAR = 0.05
 # Of Omega.J: where more than this is left of H there is no torus, or one that has not enough terms.
 _ROUGH = 3e-3
 # Added to what a wave takes from S_n for c_m = 1, times its divisor: 1/2 where the terms can make the wave.
 _RIDGE = 1e-4
+
+
+def waves_with(n_modes: int) -> int:
+    """How many waves are removed from tori of n_modes terms."""
+    return n_modes // _TERMS if n_modes > _FEW else 0
 
 
 class Passage(NamedTuple):
@@ -66,7 +72,7 @@ class NearResonance(NamedTuple):
         """
         n = jnp.asarray(grid.n)
         divisor, size = n @ torus.Omega[:2], jnp.abs(n) @ jnp.abs(torus.Omega[:2])
-        _, which = lax.top_k(-jnp.abs(divisor / size), max(1, len(grid.n) // _TERMS))
+        _, which = lax.top_k(-jnp.abs(divisor / size), waves_with(len(grid.n)))
         m, divisor, size = n[which], divisor[which], size[which]
         phase = m[:, 0, None, None] * torus.theta[0] + m[:, 1, None, None] * torus.theta[1]
         waves = torus.weight * jnp.cos(phase)
