@@ -183,7 +183,8 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
         dH/dJ^T_i + sum_n (dH/dS_n) dS_n/dJ_i = Omega_i.
 
     E and Omega are means over the true angles, which E's derivatives need to be right to the second order of
-    the residual: the mean of dH/dS_n vanishes there. With many terms, waves near a resonance are removed from H and Omega.
+    the residual: the mean of dH/dS_n vanishes there. With many terms, waves near a resonance are removed from
+    H and Omega.
     """
     fixed = lax.stop_gradient(problem)
     S, matrix, factor, near, step = _moved_to(fixed, grid, lax.stop_gradient(S))
