@@ -1,10 +1,11 @@
 """Waves of small divisors, where least squares alone leaves the actions of a torus wrong."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oortax import dynamics, potential
+from oortax import dynamics, params, potential
 from oortax.constants import G
 
 # Sanders & Binney's (2016) halo orbit, with J of its surface of section.
@@ -33,6 +34,30 @@ def test_a_halo_orbit_close_to_a_resonance():
     assert 2.0 * 6.0 * waves[5, -6] / divisor < 0.02
     _, found = jax.jit(lambda torus: torus.angles_actions(X, V))(torus)
     np.testing.assert_allclose(found, J, atol=4e-4 * J[:2].sum(), rtol=0.0)
+
+
+def test_derivatives_close_to_a_resonance():
+    """Of E, Omega and a point, by the potential and the actions, where 2 Omega_r - 2 Omega_z is nearly 0."""
+    pot, at = potential.KuzminKutuzov(M=1e11, a=3.0, c=1.0), jnp.array([800.0, 5.0, 300.0])
+    torus = dynamics.fit_torus(pot, at, 76)
+    n, Omega = jnp.array([2.0, -2.0]), torus.Omega[:2]
+    assert jnp.abs(n @ Omega) < 0.02 * (jnp.abs(n) @ Omega)
+
+    @jax.jit
+    def values(a, J):
+        moved = dynamics.refit_torus(
+            params.replace(pot, {"a": a}), eqx.tree_at(lambda t: t.J, torus, J), steps=3
+        )
+        return jnp.concatenate([moved.E[None], moved.Omega, *moved.phase_point(jnp.array([2.0, 1.0, 0.3]))])
+
+    of_a, of_J = jax.jit(jax.jacfwd(values, argnums=(0, 1)))(jnp.asarray(3.0), at)
+    steps = [(3e-5, np.zeros(3)), *((0.0, h) for h in 1e-3 * np.eye(3))]
+    for found, (da, dJ) in zip([of_a, *of_J.T], steps, strict=True):
+        upper, lower = (values(3.0 + s * da, at + s * dJ) for s in (1.0, -1.0))
+        expected = np.asarray(upper - lower) / (2.0 * (da + dJ.sum()))
+        for part in (slice(0, 1), slice(1, 4), slice(4, 7), slice(7, 10)):
+            largest = 1e-5 * np.abs(expected[part]).max()
+            np.testing.assert_allclose(found[part], expected[part], rtol=0.0, atol=largest)
 
 
 def test_where_all_orbits_are_resonant():

@@ -258,6 +258,9 @@ def test_sums_on_the_grid():
         waves = np.cos(at.n[:, :1, None] * at.chi_r[:, None] + at.n[:, 1:, None] * at.chi_z)
         field, c = key.normal(size=waves.shape[1:]), key.normal(size=m)
         np.testing.assert_allclose(at.sum(jnp.asarray(c)), np.einsum("m,mij->ij", c, waves), atol=1e-12)
+        sines = np.sin(at.n[:, :1, None] * at.chi_r[:, None] + at.n[:, 1:, None] * at.chi_z)
+        expected = np.einsum("m,mij->ij", c, sines)
+        np.testing.assert_allclose(at.sum_of_sines(jnp.asarray(c)), expected, atol=1e-12)
         expected = np.einsum("mij,nij,ij->mn", waves, waves, field) / field.size
         np.testing.assert_allclose(at.gram(jnp.asarray(field)), expected, atol=1e-14)
         expected = np.einsum("mij,ij->m", waves, field) / field.size

@@ -73,7 +73,7 @@ class Problem(NamedTuple):
         J_r = self.J[0] + ((moved @ angles_r)[:, None] + 2.0 * grid.sum(grid.n[:, 0] * S)) / by_chi_r[:, None]
         return J_r, self.J[1] + (moved @ angles_z + 2.0 * grid.sum(grid.n[:, 1] * S)) / by_chi_z
 
-    def rates(self, grid: Grid, normal: "Normal", by_J: Float[Array, "i r z"]) -> Float[Array, "i r z"]:
+    def rates(self, grid: Grid, normal: Normal, by_J: Float[Array, "i r z"]) -> Float[Array, "i r z"]:
         """The change of H with J_i at fixed toy angles and S_n, from that with J^T_i."""
         i = len(by_J)
         angles_r, angles_z = self.angles.by_chi(grid.chi_r, grid.chi_z)

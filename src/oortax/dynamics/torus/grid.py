@@ -67,13 +67,6 @@ class Grid(NamedTuple):
         odd = self.cos_r[rows].T @ (upper - lower) @ self.sin_z[columns]
         return even + odd
 
-    def sine_coefficients(self, field: Field) -> Float[Array, " m"]:
-        """mean(field sin(n.chi)) for each mode."""
-        rows, columns = self.n[:, 0], abs(self.n[:, 1]) // 2
-        sines = (self.sin_r @ field @ self.cos_z.T)[rows, columns]
-        cosines = (self.cos_r @ field @ self.sin_z.T)[rows, columns]
-        return (sines + np.sign(self.n[:, 1]) * cosines) / field.size
-
     def _folded(self, coefficients: Float[Array, " m"]):
         """Coefficients in a table of n_r and |n_z|/2: of n_z >= 0, and of n_z < 0."""
         n_r, n_z = self.n.max(axis=0)
