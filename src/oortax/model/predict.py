@@ -352,9 +352,9 @@ def predict(
 
     Notes
     -----
-    Exact but for weights above all that were met: in every cell of sky and distance the envelope starts at
-    1.4 times the largest of the pilot's weights, and is raised with every larger one, so what is missed has
-    a share of the stars below about 1/n.
+    Exact but for weights above all that were met: in every cell (of sky, distance, and the Gaussian of the
+    proposal that a velocity is from) the envelope starts at 1.4 times the largest of the pilot's weights, and
+    is raised with every larger one, so what is missed has a share of the stars below about 1/n.
 
     Raises
     ------
