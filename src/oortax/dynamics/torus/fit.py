@@ -187,11 +187,12 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     H and Omega.
     """
     fixed = lax.stop_gradient(problem)
-    S, matrix, factor, near, step = _moved_to(fixed, grid, lax.stop_gradient(S))
+    S, matrix, factor, removed = _moved_to(fixed, grid, lax.stop_gradient(S))
     energy, by_phi = problem.energy_by_phi(grid, S)
     normal = Normal.of(grid, problem.warp, energy)
     change, left = _least_squares(grid, normal, energy.H, matrix, factor)
-    if near is not None:
+    if removed is not None:
+        near, step = removed
         change = change + step @ near.of_field(left)
     # Of no value, and not computed where no derivative is asked for.
     moved = jax.jvp(lambda S: fixed.energy_by_phi(grid, S), (S,), (change,))[1]
@@ -200,7 +201,8 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     matrix = normal.damped(problem.least)
     rates = problem.rates(grid, normal, jnp.stack([energy.by_r, energy.by_z, by_phi]))
     dS_dJ = normal.slopes(grid, rates, matrix, factor)
-    if near is not None:
+    if removed is not None:
+        near, _ = removed
         left = jax.vmap(near.of_field, 0, 1)(normal.moved(grid, rates, dS_dJ))
         dS_dJ = dS_dJ + near.step(grid, normal, matrix, factor) @ left
     weight = lax.stop_gradient(shares(problem, grid, dS_dJ))
@@ -211,7 +213,7 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
 def _moved_to(problem: Problem, grid: Grid, S: Float[Array, " m"]):
     """S after a step on another grid than it was fitted on, without the waves near a resonance.
 
-    With the step's matrix, its factor, those waves, and what they take from S_n.
+    With the step's matrix, its factor, and those waves with what they take from S_n, if any are to go.
     """
     energy = problem.energy(grid, S)
     normal = Normal.of(grid, problem.warp, energy)
@@ -219,7 +221,7 @@ def _moved_to(problem: Problem, grid: Grid, S: Float[Array, " m"]):
     factor = cholesky(matrix)
     change, left = _least_squares(grid, normal, energy.H, matrix, factor)
     if not waves_with(len(S)):
-        return *lax.stop_gradient((S + room(problem, grid, S, change) * change, matrix, factor)), None, None
+        return *lax.stop_gradient((S + room(problem, grid, S, change) * change, matrix, factor)), None
     rates = problem.rates(grid, normal, jnp.stack([energy.by_r, energy.by_z]))
     dS_dJ = normal.slopes(grid, rates, matrix, factor)
     weight = shares(problem, grid, dS_dJ)
@@ -228,7 +230,7 @@ def _moved_to(problem: Problem, grid: Grid, S: Float[Array, " m"]):
     near = NearResonance.of(grid, torus, problem.least, left, problem.J)
     step = near.step(grid, normal, matrix, factor)
     change = change + step @ near.of_field(left)
-    return lax.stop_gradient((S + room(problem, grid, S, change) * change, matrix, factor, near, step))
+    return lax.stop_gradient((S + room(problem, grid, S, change) * change, matrix, factor, (near, step)))
 
 
 def _least_squares(grid: Grid, normal: Normal, H: Field, matrix, factor):
