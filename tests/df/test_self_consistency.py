@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpyro.distributions import constraints
 
 from oortax import df, dynamics, params, potential
 
@@ -150,6 +151,40 @@ ENDLESS = params.replace(
 def test_bad_input(components, grid, message):
     with pytest.raises(ValueError, match=message):
         df.self_consistent(components, START, grid=grid)
+
+
+class Torn(df.AbstractDF):
+    """A Gaussian sphere that is not defined at large J_z: a mistake of its author's."""
+
+    J_z_max: jnp.ndarray = params.param(constraints.positive, "kpc km/s", "f is NaN above")
+
+    def log_f(self, J):
+        smooth = df.where_bound(lambda J: -0.5 * (jnp.abs(J).sum() / 300.0) ** 2, J)
+        return jnp.where(J[1] > self.J_z_max, jnp.nan, smooth)
+
+    def mass(self):
+        return jnp.asarray((2.0 * np.pi) ** 3 * np.sqrt(np.pi / 2.0) * 300.0**3)
+
+
+@pytest.mark.parametrize(
+    ("component", "external", "message"),
+    [
+        (Torn(J_z_max=500.0), START, "density of 'stars' is not finite in round 1 at .* the first at R = "),
+        (
+            df.DoublePowerLaw(norm=1e8, J_0=1e5, slope_in=1.0, slope_out=6.0),
+            potential.Isochrone(M=1e10, b=1.0),
+            r"of 8\.33e\+06 Msun of 'stars' only \d\.\d*e\+05 Msun are on its grid",
+        ),
+    ],
+)
+def test_components_that_make_no_galaxy(component, external, message):
+    """A density with holes, and stars of larger actions than the galaxy binds, are said, not returned."""
+    grid = df.DensityGrid(n_r=6, n_theta=4, r_min=0.3, r_max=100.0)
+    # 8.33e6 is norm times B(2, 3) = 1/12, for these slopes.
+    with pytest.raises(ValueError, match=message):
+        df.self_consistent(
+            {"stars": component}, external, external, grid=grid, max_iterations=1, progress=False
+        )
 
 
 @pytest.mark.parametrize("bad", [dict(tol=0.0), dict(max_iterations=0)])

@@ -96,7 +96,8 @@ def self_consistent(
         f in Msun per phase-space volume, unbound: each is bound to the potential of the moment. Mixtures too.
     start : AbstractPotential, or SelfConsistent
         The whole potential to begin with, `external` included: of about the right mass; the closer, the
-        fewer rounds. Or what was found for other parameters: its densities, grids and settings are taken.
+        fewer rounds (`external` itself begins with components without mass). Or what was found for other
+        parameters: its densities, grids and settings are taken.
     external : AbstractPotential, optional
         What stays as it is: a dark halo, gas; in closed form or given by a density.
     grid : DensityGrid, or one for each component

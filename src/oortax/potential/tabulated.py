@@ -136,4 +136,4 @@ def _error(Phi: Callable, table: np.ndarray, grid: Grid, trusted: tuple[float, f
     above, below = (Phi(*np.broadcast_arrays((r * np.exp(s))[:, None], mu)) for s in (h, -h))
     expected = (above - below) / (2.0 * h)
     mean = np.abs(np.mean(expected, axis=1, keepdims=True))
-    return float(np.max(np.abs(found - expected) / mean))
+    return float(np.max(np.abs(found - expected) / np.where(mean > 0.0, mean, 1.0)))
