@@ -35,7 +35,7 @@ def grid(discs):
         finder, shape = dynamics.StaeckelFudge(POT), {"n_R": n_R, "n_z": n_z}
         nodes = velocity_nodes(f, POT, BOX, **shape)
         J = jax.vmap(jax.vmap(finder.actions))(nodes.x, nodes.v)
-        return density_grid((f,), (nodes,), (J,), BOX, **shape)
+        return density_grid((f,), (nodes,), (J,), (BOX,), ((n_R, n_z),))
 
     found = {}
 
@@ -89,7 +89,12 @@ def test_flat_in_the_plane(grid):
     np.testing.assert_array_equal(found(8.0, -0.3), found(8.0, 0.3))
 
 
-def test_constant_beyond_the_box(grid):
+def test_beyond_the_box(grid):
+    """A disc goes on as it falls at the edge, outwards and upwards; inwards, where it rises, it is constant."""
     found = partial(log_rho, grid(3, 5))
-    np.testing.assert_array_equal(found(9.2, 1.0), found(12.0, 1.5))
-    assert np.all(found(7.2, 0.0) > found(9.2, 0.0))
+    slopes = jax.jacfwd(found, argnums=(0, 1))(9.2, 0.5)[0], jax.jacfwd(found, argnums=1)(8.0, 1.0)
+    np.testing.assert_allclose(found(11.2, 0.5), found(9.2, 0.5) + 2.0 * slopes[0], rtol=1e-12)
+    # In sqrt(z^2 + 0.2^2), which is z and a little more.
+    np.testing.assert_allclose(found(8.0, 3.0), found(8.0, 1.0) + 2.0 * slopes[1], atol=0.02 * 2.0)
+    assert np.all(slopes[0] < -0.2) and np.all(slopes[1] < -0.5)
+    np.testing.assert_array_equal(found(5.0, 0.5), found(7.2, 0.5))

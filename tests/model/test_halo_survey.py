@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +80,6 @@ def test_nodes_and_density_grid_suffice(problem):
     assert abs(change.mean()) < 2e-3
     finer = dataclasses.replace(SETTINGS, n_R=7, n_z=9, refine=1.6)
     one = jax.tree.map(lambda a: a[:1], (catalogue, nodes.stars))
-    few = model.Nodes(one[1], nodes.volume, nodes.box)
+    few = eqx.tree_at(lambda n: n.stars, nodes, one[1])
     log_A = model.per_star(TRUTH.galaxy, TRUTH.survey, one[0], few, settings=finer).log_A
     assert float(coarse.log_A) == pytest.approx(float(log_A), abs=1e-3)

@@ -6,11 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from oortax.df import AbstractDF
 from oortax.model.nodes import Box
 from oortax.potential import AbstractPotential
+from oortax.types import Scalar
 
 
 def _chebyshev(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +45,10 @@ def _interval(low, high, x):
     return (2.0 * x - low - high) / (high - low)
 
 
+# A place whose density is exp(-_DEEP) of the largest holds no star; there the integral may vanish.
+_DEEP = 80.0
+
+
 def _coordinates(box: Box, flat: bool, R, z):
     """Two variables in [-1, 1] in which ln rho is nearly a polynomial: of the first n_R, of the second n_z.
 
@@ -52,53 +58,60 @@ def _coordinates(box: Box, flat: bool, R, z):
     if flat:
         return (
             _interval(box.R_min, box.R_max, R),
-            _interval(_TURN, np.hypot(box.z_max, _TURN), _height(z)),
+            _interval(_TURN, _height(box.z_max), _height(z)),
         )
     r = jnp.hypot(R, z)
     return _interval(box.sine_min, box.sine_max, R / r), _interval(
-        np.log(box.r_min), np.log(box.r_max), jnp.log(r)
+        jnp.log(box.r_min), jnp.log(box.r_max), jnp.log(r)
     )
 
 
-def _places(box: Box, flat: bool, n_R: int, n_z: int) -> tuple[np.ndarray, np.ndarray]:
+def _places(box: Box, flat: bool, n_R: int, n_z: int) -> tuple[Array, Array]:
     """R and z of the n_R x n_z Chebyshev points of `_coordinates`."""
 
     def at(low, high, n):
         return 0.5 * (low + high) + 0.5 * (high - low) * _chebyshev(n)[0]
 
     if flat:
-        R, height = at(box.R_min, box.R_max, n_R), at(_TURN, np.hypot(box.z_max, _TURN), n_z)
-        R, z = np.meshgrid(R, np.sqrt(height**2 - _TURN**2), indexing="ij")
+        R, height = at(box.R_min, box.R_max, n_R), at(_TURN, _height(box.z_max), n_z)
+        R, z = jnp.meshgrid(R, jnp.sqrt(height**2 - _TURN**2), indexing="ij")
         return R.ravel(), z.ravel()
-    sine, log_r = at(box.sine_min, box.sine_max, n_R), at(np.log(box.r_min), np.log(box.r_max), n_z)
-    sine, r = np.meshgrid(sine, np.exp(log_r), indexing="ij")
-    return (r * sine).ravel(), (r * np.sqrt(1.0 - sine**2)).ravel()
+    sine, log_r = at(box.sine_min, box.sine_max, n_R), at(jnp.log(box.r_min), jnp.log(box.r_max), n_z)
+    sine, r = jnp.meshgrid(sine, jnp.exp(log_r), indexing="ij")
+    return (r * sine).ravel(), (r * jnp.sqrt(1.0 - sine**2)).ravel()
 
 
 @final
 class DensityGrid(eqx.Module):
-    """Chebyshev polynomials for ln rho of each component; constant beyond the box.
+    """Chebyshev polynomials for ln rho of each component in its own box.
 
     Discs have them in R and sqrt(z^2 + (0.2 kpc)^2), other components (`flat` is False) in R/r and ln r.
+    Beyond its box, where it has next to no stars, a component goes on as it falls at the edge, or stays.
 
     A polynomial has no knots, so that a grid of some 20 points represents the smooth ln rho of a solar
-    neighbourhood (`model.diagnose` measures the error), and its derivatives are those of its values.
+    neighbourhood, and one of 100 that of a whole disc (`model.diagnose` measures the error), and its
+    derivatives are those of its values.
     """
 
-    coefficients: Float[Array, "k n_R n_z"]
-    box: Box = eqx.field(static=True)
+    coefficients: tuple[Float[Array, "n_R n_z"], ...]
+    boxes: tuple[Box, ...]
     flat: tuple[bool, ...] = eqx.field(static=True)
 
     def log_rho(self, R, z) -> Float[Array, " k"]:
         """ln rho of every component at one point (kpc)."""
-        _, n_R, n_z = self.coefficients.shape
-        values = []
-        for coefficients, flat in zip(self.coefficients, self.flat, strict=True):
-            x, y = _coordinates(self.box, flat, R, z)
-            T_x = _polynomials(jnp.clip(x, -1.0, 1.0), n_R)
-            T_y = _polynomials(jnp.clip(y, -1.0, 1.0), n_z)
-            values.append(T_x @ coefficients @ T_y)
-        return jnp.stack(values)
+        parts = zip(self.coefficients, self.boxes, self.flat, strict=True)
+        return jnp.stack([_continued(table, *_coordinates(box, flat, R, z)) for table, box, flat in parts])
+
+
+def _continued(table: Float[Array, "n_R n_z"], x: Scalar, y: Scalar) -> Scalar:
+    """The polynomials at x and y, and beyond [-1, 1] along the tangent at the edge unless that rises."""
+
+    def value(x, y):
+        return _polynomials(x, table.shape[0]) @ table @ _polynomials(y, table.shape[1])
+
+    edge = jnp.clip(x, -1.0, 1.0), jnp.clip(y, -1.0, 1.0)
+    inside, beyond = jax.jvp(value, edge, (x - edge[0], y - edge[1]))
+    return inside + jnp.minimum(beyond, 0.0)
 
 
 class VelocityNodes(NamedTuple):
@@ -113,7 +126,7 @@ def velocity_nodes(
     f: AbstractDF, potential: AbstractPotential, box: Box, *, n_R: int = 3, n_z: int = 5, refine: float = 1.0
 ) -> VelocityNodes:
     """Where a (bound) DF must be known to fill an n_R x n_z grid of Chebyshev points."""
-    R, z = (jnp.asarray(a) for a in _places(box, f.flat, n_R, n_z))
+    R, z = _places(box, f.flat, n_R, n_z)
     velocities, weights = jax.vmap(lambda R, z: f.velocity_rule(potential, R, z, refine))(R, z)
     places = jnp.stack([R, jnp.zeros_like(R), z], axis=-1)
     return VelocityNodes(jnp.broadcast_to(places[:, None], velocities.shape), velocities, weights)
@@ -123,19 +136,14 @@ def density_grid(
     dfs: tuple[AbstractDF, ...],
     nodes: tuple[VelocityNodes, ...],
     actions: tuple[Float[Array, "p n 3"], ...],
-    box: Box,
-    *,
-    n_R: int = 3,
-    n_z: int = 5,
+    boxes: tuple[Box, ...],
+    shapes: tuple[tuple[int, int], ...],
 ) -> DensityGrid:
-    """Integrate every (bound) DF over velocity, given the actions at its nodes."""
-    _, to_R = _chebyshev(n_R)
-    _, to_z = _chebyshev(n_z)
-    log_rho = jnp.stack(
-        [
-            jax.nn.logsumexp(jax.vmap(jax.vmap(f.log_f))(J), b=node.w, axis=1).reshape(n_R, n_z)
-            for f, node, J in zip(dfs, nodes, actions, strict=True)
-        ]
-    )
-    flat = tuple(f.flat for f in dfs)
-    return DensityGrid(jnp.einsum("kij,ai,bj->kab", log_rho, to_R, to_z), box, flat)
+    """Integrate every (bound) DF over velocity, given the actions at its nodes; (n_R, n_z) of each."""
+    tables = []
+    for f, node, J, shape in zip(dfs, nodes, actions, shapes, strict=True):
+        log_rho = jax.nn.logsumexp(jax.vmap(jax.vmap(f.log_f))(J), b=node.w, axis=1)
+        log_rho = jnp.maximum(log_rho, lax.stop_gradient(jnp.max(log_rho)) - _DEEP).reshape(shape)
+        (_, to_R), (_, to_z) = map(_chebyshev, shape)
+        tables.append(to_R @ log_rho @ to_z.T)
+    return DensityGrid(tuple(tables), boxes, tuple(f.flat for f in dfs))

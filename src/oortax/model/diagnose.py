@@ -15,10 +15,12 @@ from oortax.model.catalogue import Catalogue
 from oortax.model.density import velocity_nodes
 from oortax.model.galaxy import Model
 from oortax.model.likelihood import FinderLike, PerStar, Settings, per_star
-from oortax.model.nodes import Nodes
+from oortax.model.nodes import Nodes, with_finer_volume
 
 # Relative step of the differences that measure an error's slope.
 _STEP = 1e-3
+# Factor of the nodes along each axis in the rule that errors are measured by.
+_FINER = 1.5
 
 
 class Diagnosis(NamedTuple):
@@ -65,15 +67,16 @@ def diagnose(
 ) -> Diagnosis:
     """Measure the errors of a likelihood at one model by doing the normalisation again, finer.
 
-    The finer rule has two more points of the density grid along each axis and lattices of velocities 1.5
-    times as dense along each axis.
+    The finer rule has two more points of the density grid along each axis, and 1.5 times as many nodes along
+    each axis of the volume and of the lattices of velocities.
     """
     settings = Settings() if settings is None else settings
     finer = dataclasses.replace(
-        settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=1.5 * settings.refine
+        settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=_FINER * settings.refine
     )
     # The finer normalisation needs no stars: one of them keeps the shapes.
-    alone = Nodes(jax.tree.map(lambda a: a[:1], nodes.stars), nodes.volume, nodes.box)
+    finely = with_finer_volume(nodes, model.galaxy, model.survey, _FINER)
+    alone = eqx.tree_at(lambda n: n.stars, finely, jax.tree.map(lambda a: a[:1], nodes.stars))
     one = jax.tree.map(lambda a: a[:1], catalogue)
     start = {path: jnp.asarray(params.get(model, path)) for path in paths}
     N = len(catalogue)
@@ -114,18 +117,18 @@ def evaluations(model: Model, nodes: Nodes, finder: FinderLike, settings: Settin
     """Action evaluations per value of ln L: star nodes plus velocity nodes of the density grid."""
 
     def count(m):
-        fields = [
+        parts = zip(m.galaxy.names, nodes.boxes, settings.shapes(nodes), strict=True)
+        return [
             velocity_nodes(
-                component.df.bind(circular_orbits(m.galaxy.potential)),
+                m.galaxy.components[name].df.bind(circular_orbits(m.galaxy.potential)),
                 m.galaxy.potential,
-                nodes.box,
-                n_R=settings.n_R,
-                n_z=settings.n_z,
+                box,
+                n_R=n_R,
+                n_z=n_z,
                 refine=settings.refine,
             ).w
-            for component in m.galaxy.components.values()
+            for name, box, (n_R, n_z) in parts
         ]
-        return fields
 
     shapes = jax.eval_shape(count, model)
     return nodes.n_star_nodes + sum(int(np.prod(w.shape)) for w in shapes)

@@ -37,7 +37,7 @@ class Settings:
     Attributes
     ----------
     form : "conditional" on the number of stars, or "poisson"
-    n_R, n_z : points of the density grid
+    n_R, n_z : points of the density grid of a small volume; of a larger one more (`Nodes.more`)
     refine : multiplies the velocity nodes along each axis
     batch_size : star nodes handled at a time; bounds the memory whatever the number of stars
     fold : fold the selection anew in every evaluation; needed where a parameter of the survey's errors or
@@ -70,6 +70,10 @@ class Settings:
         for name, least in (("n_R", 2), ("n_z", 2), ("refine", 1), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
+
+    def shapes(self, nodes: Nodes) -> tuple[tuple[int, int], ...]:
+        """Points of the density grid of each component."""
+        return tuple((self.n_R + R, self.n_z + z) for R, z in nodes.more)
 
 
 class Derived(NamedTuple):
@@ -132,8 +136,7 @@ class Points(NamedTuple):
     def with_actions(self, galaxy: Galaxy, nodes: Nodes, J: Float[Array, "m 3"], settings: Settings):
         """What follows from the actions."""
         *actions, of_stars = self.parts(J)
-        shape = {"n_R": settings.n_R, "n_z": settings.n_z}
-        grid = density_grid(self.dfs, self.fields, tuple(actions), nodes.box, **shape)
+        grid = density_grid(self.dfs, self.fields, tuple(actions), nodes.boxes, settings.shapes(nodes))
         log_masses = jnp.log(jnp.stack([f.mass() for f in self.dfs]))
         return Derived(self.dfs, galaxy.log_weights() - log_masses, grid, self.x, self.v, of_stars)
 
@@ -144,8 +147,10 @@ def points_of(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, 
     potential = jax.lax.optimization_barrier(expand(galaxy.potential, settings.grid))
     orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), finder_of(finder)(potential)))
     dfs = tuple(galaxy.components[name].df.bind(orbits) for name in galaxy.names)
-    shape = {"n_R": settings.n_R, "n_z": settings.n_z}
-    fields = tuple(velocity_nodes(f, potential, nodes.box, refine=settings.refine, **shape) for f in dfs)
+    fields = tuple(
+        velocity_nodes(f, potential, box, n_R=n_R, n_z=n_z, refine=settings.refine)
+        for f, box, (n_R, n_z) in zip(dfs, nodes.boxes, settings.shapes(nodes), strict=True)
+    )
     x, v = star_points(potential, survey, nodes.stars)
     places = jnp.concatenate([field.x.reshape(-1, 3) for field in fields] + [x])
     speeds = jnp.concatenate([field.v.reshape(-1, 3) for field in fields] + [v])

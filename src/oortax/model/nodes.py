@@ -18,11 +18,19 @@ from oortax.model.distances import distance_rules
 from oortax.model.galaxy import Galaxy
 from oortax.model.scales import RoughDensity, v_los_rule
 from oortax.survey import Survey, position
+from oortax.types import Scalar
 
 # Volume beyond this many times the distance of the farthest star's farthest node is left out, and so are
 # nodes that together hold this share of the stars by the components' rough density: the density grid, whose
 # polynomials cover all nodes, is spared the wings of F in which no star is.
 _REACH, _LOST = 1.2, 1e-8
+# A panel in distance with 8 nodes is not longer than this factor.
+_FACTOR = 2.5
+# A component's box leaves out nodes that together hold this share of the stars, or this one of its own. A
+# side of it that is longer than this, in kpc (ln r, of those that are not flat), has one more point of the
+# density grid for each so much.
+_BEYOND, _OF_OWN = 1e-6, 1e-2
+_SIDES = {"R": (3.0, 1.5), "z": (1.5, 0.75), "sine": (0.5, 0.25), "r": (1.5, 0.5)}
 # Directions in a footprint whose borders are no meridians and parallels. An integral over it then errs by
 # some 1e-3 or less (`Survey.sky_nodes`).
 _CURVED = 1200
@@ -58,24 +66,28 @@ class VolumeNodes(eqx.Module):
 
 
 class Box(NamedTuple):
-    """The meridional region that holds all nodes: R, the largest |z| and r in kpc, and the range of R/r."""
+    """The meridional region of a component's stars: R, the largest |z| and r in kpc, and the range of R/r."""
 
-    R_min: float
-    R_max: float
-    z_max: float
-    r_min: float
-    r_max: float
-    sine_min: float
-    sine_max: float
+    R_min: Scalar | float
+    R_max: Scalar | float
+    z_max: Scalar | float
+    r_min: Scalar | float
+    r_max: Scalar | float
+    sine_min: Scalar | float
+    sine_max: Scalar | float
 
 
 @final
 class Nodes(eqx.Module):
-    """Nodes of the stars and of the volume, and the box for the density grid."""
+    """Nodes of the stars and of the volume, and each component's box for the density grid.
+
+    `more` are the points of that grid along either axis that large boxes have beyond those of the settings.
+    """
 
     stars: StarNodes
     volume: VolumeNodes
-    box: Box = eqx.field(static=True)
+    boxes: tuple[Box, ...]
+    more: tuple[tuple[int, int], ...] = eqx.field(static=True)
 
     @property
     def n_star_nodes(self) -> int:
@@ -89,7 +101,7 @@ def make_nodes(
     survey: Survey,
     nodes_per_star: int = 3,
     *,
-    refine: int = 1,
+    refine: float = 1.0,
     seed: int = 0,
 ) -> Nodes:
     """Lay out the nodes of a catalogue in a survey.
@@ -102,8 +114,8 @@ def make_nodes(
         error its variance and no correlation on average. A missing v_los is integrated over by the
         trapezoidal rule, and not replaced by a number: over the velocities that the components of `galaxy`
         fill there, given the proper motion.
-    refine : int
-        Multiplies the nodes of the volume along each axis (to measure the normalisation's error).
+    refine : float
+        Multiplies the nodes of the volume along each axis (`diagnose` measures the normalisation's error).
     seed : int
         Of the signs.
 
@@ -116,8 +128,20 @@ def make_nodes(
         raise ValueError(f"nodes_per_star must be at least 1, not {nodes_per_star}")
     galaxy = galaxy.bound()
     stars = _star_nodes(catalogue, galaxy, survey, nodes_per_star, seed)
-    volume = _volume_nodes(galaxy, survey, refine, _REACH * float(jnp.max(stars.s)))
-    return Nodes(stars, volume, _box(survey, volume))
+    volume = _volume_nodes(galaxy, survey, refine, _reach(stars))
+    boxes, more = _boxes(galaxy, survey, volume)
+    return Nodes(stars, volume, boxes, more)
+
+
+def with_finer_volume(nodes: Nodes, galaxy: Galaxy, survey: Survey, refine: float) -> Nodes:
+    """The nodes with so many times those of the volume along each axis."""
+    volume = _volume_nodes(galaxy.bound(), survey, refine, _reach(nodes.stars))
+    return eqx.tree_at(lambda n: n.volume, nodes, volume)
+
+
+def _reach(stars: StarNodes) -> float:
+    """How far from the Sun stars are looked for, kpc."""
+    return _REACH * float(jnp.max(stars.s))
 
 
 def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, seed: int) -> StarNodes:
@@ -151,11 +175,11 @@ def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, se
     return StarNodes(**(nodes | take | {"star": jnp.asarray(star)}))
 
 
-def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int, reach: float) -> VolumeNodes:
+def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: float, reach: float) -> VolumeNodes:
     """Nodes of the surveyed volume, as far as `reach` (kpc) and as there are stars to speak of."""
     edges = [survey.distance_edges(galaxy.components[name].stars) for name in galaxy.names]
     ends = _distinct(np.minimum(np.concatenate([np.asarray(e) for e in edges]), reach))
-    s, w_s = _panels(_divided(ends), 8 * refine)
+    s, w_s = _panels(_divided(ends), round(8 * refine))
     l, b, area = _sky_nodes(survey, refine, ends[-1])
     n_sky, n_s = len(l), len(s)
     grid = {
@@ -179,21 +203,21 @@ def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: int, reach: float) -> 
     return jax.tree.map(lambda a: a[kept], everything)
 
 
-def _sky_nodes(survey: Survey, refine: int, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sky_nodes(survey: Survey, refine: float, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Directions (l, b, rad) in which the survey sees anything, and the area (sr) of each.
 
     The fraction of stars that it sees there is left to the folded selection.
     """
     if survey.curved:
-        return survey.sky_nodes(_CURVED * refine**2)
-    b, w_b = _panels(np.array(survey.edges_b()), 6 * refine)
+        return survey.sky_nodes(round(_CURVED * refine**2))
+    b, w_b = _panels(np.array(survey.edges_b()), round(6 * refine))
     l_edges = np.array(survey.edges_l())
     if len(l_edges) == 2:
         # Seen from far out the Galactic centre stands out: more longitudes where the survey reaches past it.
-        n_l = (24 if reach > 0.5 * float(survey.sun.R0) else 12) * refine
+        n_l = round((24 if reach > 0.5 * float(survey.sun.R0) else 12) * refine)
         l, w_l = (np.arange(n_l) + 0.5) * 2.0 * np.pi / n_l, np.full(n_l, 2.0 * np.pi / n_l)
     else:
-        l, w_l = _panels(l_edges, 8 * refine)
+        l, w_l = _panels(l_edges, round(8 * refine))
     sky = np.asarray(jax.vmap(lambda b: jax.vmap(lambda l: survey.sky(l, b))(jnp.asarray(l)))(jnp.asarray(b)))
     B, L = np.meshgrid(b, l, indexing="ij")
     seen = sky.ravel() > 0.0
@@ -231,10 +255,12 @@ def _distinct(edges: np.ndarray) -> np.ndarray:
 
 
 def _divided(edges: np.ndarray) -> np.ndarray:
-    """The edges with panels over more than a factor 2.5 in distance divided at their geometric mean."""
-    low, high = edges[:-1], edges[1:]
-    wide = (low > 0.0) & (high > 2.5 * low)
-    return np.sort(np.concatenate([edges, np.sqrt(low[wide] * high[wide])]))
+    """The edges with panels over more than a factor 2.5 in distance divided evenly in its logarithm."""
+    parts = [edges[:1]]
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        n = int(np.ceil(np.log(high / low) / np.log(_FACTOR))) if low > 0.0 else 1
+        parts.append(np.append(low * (high / low) ** (np.arange(1, n) / n) if n > 1 else [], high))
+    return np.concatenate(parts)
 
 
 def _panels(edges: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -245,12 +271,27 @@ def _panels(edges: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return (0.5 * (high + low) + half * x).ravel(), (half * w).ravel()
 
 
-def _box(survey: Survey, volume: VolumeNodes) -> Box:
-    """The box around all nodes, with room for the Sun to move.
-
-    Stars beyond the surveyed volume (by their errors) take the density at its edge.
-    """
+def _boxes(
+    galaxy: Galaxy, survey: Survey, volume: VolumeNodes
+) -> tuple[tuple[Box, ...], tuple[tuple[int, int], ...]]:
+    """The box around the nodes of each component that hold its stars, and how many points large ones need."""
     R, z = _meridional(survey, volume)
+    log_rho = RoughDensity(galaxy, survey, float(np.hypot(R, z).max())).each(R, z)
+    seen = np.stack([np.asarray(volume.selection[name]) for name in galaxy.names]) * np.asarray(volume.w)
+    stars = seen * np.exp(log_rho - log_rho.max())
+    boxes, more = [], []
+    for name, share in zip(galaxy.names, stars / stars.sum(), strict=True):
+        order = np.argsort(share)
+        held = order[np.cumsum(share[order]) > min(_BEYOND, _OF_OWN * share.sum())]
+        held = held if len(held) else order
+        box = _box(R[held], z[held])
+        boxes.append(Box(*map(jnp.asarray, box)))
+        more.append(_more(box, galaxy.components[name].df.flat))
+    return tuple(boxes), tuple(more)
+
+
+def _box(R: np.ndarray, z: np.ndarray) -> Box:
+    """The box around some nodes, with room for the Sun to move."""
     r, sine = np.hypot(R, z), R / np.hypot(R, z)
     margin = 0.02 * (R.max() - R.min() + z.max())
     return Box(
@@ -262,3 +303,15 @@ def _box(survey: Survey, volume: VolumeNodes) -> Box:
         max(float(sine.min()) - 0.02, 0.0),
         min(float(sine.max()) + 0.02, 1.0),
     )
+
+
+def _more(box: Box, flat: bool) -> tuple[int, int]:
+    """Points that a large box needs beyond those of a small one, along both axes of the density grid."""
+    if flat:
+        sides = {"R": box.R_max - box.R_min, "z": box.z_max}
+    else:
+        sides = {"sine": box.sine_max - box.sine_min, "r": float(np.log(box.r_max / box.r_min))}
+    first, second = (
+        max(0, int(np.ceil((length - _SIDES[name][0]) / _SIDES[name][1]))) for name, length in sides.items()
+    )
+    return first, second

@@ -9,7 +9,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 from scipy.interpolate import RectBivariateSpline
 
@@ -70,9 +69,9 @@ def _along(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b) -> _Along:
 
 
 class RoughDensity:
-    """ln of the density of all components at Galactocentric R, z (kpc, arrays), up to a constant.
+    """ln of the density of all components, or of each, at R, z (kpc, arrays), up to a constant.
 
-    Read from a table: what it is used for needs a smooth function, and not this one.
+    Read from tables: what it is used for needs a smooth function, and not this one.
     """
 
     def __init__(self, galaxy: Galaxy, survey: Survey, reach: float):
@@ -80,10 +79,19 @@ class RoughDensity:
         R, z = np.meshgrid(np.maximum(x, 1e-3), x, indexing="ij")
         values = _log_density(galaxy, survey, jnp.asarray(R.ravel()), jnp.asarray(z.ravel()))
         knots = np.arcsinh(x)
-        self._spline = RectBivariateSpline(knots, knots, np.asarray(values).reshape(R.shape), kx=2, ky=2)
+        tables = np.asarray(values).T.reshape(-1, *R.shape)
+        of_all = np.logaddexp.reduce(tables, axis=0)
+        self._each, self._all = (
+            [RectBivariateSpline(knots, knots, table, kx=2, ky=2) for table in some]
+            for some in (tables, [of_all])
+        )
 
     def __call__(self, R, z) -> np.ndarray:
-        return self._spline.ev(np.arcsinh(R), np.arcsinh(np.abs(z)))
+        return self._all[0].ev(np.arcsinh(R), np.arcsinh(np.abs(z)))
+
+    def each(self, R, z) -> np.ndarray:
+        """Component by component, shape (k, ...)."""
+        return np.stack([spline.ev(np.arcsinh(R), np.arcsinh(np.abs(z))) for spline in self._each])
 
 
 @eqx.filter_jit
@@ -95,7 +103,7 @@ def _log_density(galaxy: Galaxy, survey: Survey, R, z):
 
     def one(at):
         rough = jnp.stack([f.log_density_scale(potential, *at) for f in dfs])
-        return logsumexp(rough - local + galaxy.log_weights())
+        return rough - local + galaxy.log_weights()
 
     return jax.vmap(one)((R, z))
 
