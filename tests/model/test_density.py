@@ -90,11 +90,14 @@ def test_flat_in_the_plane(grid):
 
 
 def test_beyond_the_box(grid):
-    """A disc goes on as it falls at the edge, outwards and upwards; inwards, where it rises, it is constant."""
+    """A disc goes on as it falls at the edge, outwards and upwards; inwards it would rise, and does not."""
     found = partial(log_rho, grid(3, 5))
-    slopes = jax.jacfwd(found, argnums=(0, 1))(9.2, 0.5)[0], jax.jacfwd(found, argnums=1)(8.0, 1.0)
-    np.testing.assert_allclose(found(11.2, 0.5), found(9.2, 0.5) + 2.0 * slopes[0], rtol=1e-12)
-    # In sqrt(z^2 + 0.2^2), which is z and a little more.
-    np.testing.assert_allclose(found(8.0, 3.0), found(8.0, 1.0) + 2.0 * slopes[1], atol=0.02 * 2.0)
-    assert np.all(slopes[0] < -0.2) and np.all(slopes[1] < -0.5)
+    h = 1e-4
+    slopes = (found(9.2, 0.5) - found(9.2 - h, 0.5)) / h, (found(8.0, 1.0) - found(8.0, 1.0 - h)) / h
+    np.testing.assert_allclose(found(11.2, 0.5), found(9.2, 0.5) + 2.0 * slopes[0], atol=10.0 * h)
+    # Linear in sqrt(z^2 + 0.2^2).
+    ends = np.hypot(3.0, 0.2), np.hypot(1.0, 0.2)
+    along = (ends[0] - ends[1]) * ends[1] * slopes[1]
+    np.testing.assert_allclose(found(8.0, 3.0), found(8.0, 1.0) + along, atol=10.0 * h)
+    assert np.all(slopes[0] < -0.2) and np.all(slopes[1] < -0.3)
     np.testing.assert_array_equal(found(5.0, 0.5), found(7.2, 0.5))
