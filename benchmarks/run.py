@@ -1,9 +1,9 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
-reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock;
-gpu, which needs one; and mocks and binned, which need the catalogues (see there). Those not run are kept as
-they are.
+reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
+mock_fit, held_out; gpu, which needs one; and mocks and binned, which need the catalogues (see there). Those
+not run are kept as they are.
 """
 
 import platform
@@ -21,8 +21,10 @@ import finders
 import flattening
 import four_orbits
 import gpu
+import held_out
 import library
 import likelihood
+import mock_fit
 import mocks
 import moments
 import orbit_library
@@ -56,6 +58,8 @@ BENCHMARKS = {
     "likelihood": likelihood,
     "recovery": recovery,
     "survey_mock": survey_mock,
+    "mock_fit": mock_fit,
+    "held_out": held_out,
     "mocks": mocks,
     "binned": binned,
 }
