@@ -37,7 +37,7 @@ def problem(b: str, folder: Path) -> io.Problem:
         raise RuntimeError(f"the demo's configuration has no {whole}")
     path = folder / "cap.toml"
     path.write_text(text.replace(whole, f'{{kind = "latitude", {b}}}'), encoding="utf-8")
-    return io.build(io.load_config(path))
+    return io.build(io.load_config(path).with_all_stars())
 
 
 def fitted(north: io.Problem) -> tuple[inference.Posterior, inference.Laplace]:
