@@ -91,6 +91,7 @@ def make_nodes(
     *,
     refine: int = 1,
     seed: int = 0,
+    volume: tuple[VolumeNodes, Box] | None = None,
 ) -> Nodes:
     """Lay out the nodes of a catalogue in a survey.
 
@@ -106,6 +107,9 @@ def make_nodes(
         Multiplies the nodes of the volume along each axis (to measure the normalisation's error).
     seed : int
         Of the signs.
+    volume : of `whole_volume`, optional
+        Nodes of the volume that are shared by many catalogues; by default they are made, and reach not much
+        farther than the stars.
 
     Raises
     ------
@@ -116,8 +120,38 @@ def make_nodes(
         raise ValueError(f"nodes_per_star must be at least 1, not {nodes_per_star}")
     galaxy = galaxy.bound()
     stars = _star_nodes(catalogue, galaxy, survey, nodes_per_star, seed)
-    volume = _volume_nodes(galaxy, survey, refine, _REACH * float(jnp.max(stars.s)))
-    return Nodes(stars, volume, _box(survey, volume))
+    if volume is None:
+        made = _volume_nodes(galaxy, survey, refine, _REACH * float(jnp.max(stars.s)))
+        volume = made, _box(survey, made)
+    return Nodes(stars, *volume)
+
+
+def whole_volume(galaxy: Galaxy, survey: Survey, refine: int = 1) -> tuple[VolumeNodes, Box]:
+    """Nodes of all the volume in which the survey could list stars of the galaxy, and their box.
+
+    They do not depend on a catalogue: with them in `make_nodes` and stars filled up by `filled`, catalogues
+    of as many stars share one compiled likelihood.
+    """
+    volume = _volume_nodes(galaxy.bound(), survey, refine, np.inf)
+    return volume, _box(survey, volume)
+
+
+def filled(nodes: Nodes, n: int | None = None) -> Nodes:
+    """The nodes with copies of the last star node, without weight, up to n of them.
+
+    By default n is the next of 8, 10, 12, 14, 16, 20, ... x 2^k, so that catalogues whose stars need more
+    nodes or fewer have few shapes. Raises ValueError if there are more than n already.
+    """
+    have = nodes.n_star_nodes
+    if n is None:
+        step = 1 << max((have - 1).bit_length() - 3, 0)
+        n = -(-have // step) * step
+    if n < have:
+        raise ValueError(f"filled(n={n}): there are {have} star nodes already")
+    rows = np.minimum(np.arange(n), have - 1)
+    stars = jax.tree.map(lambda a: a[rows], nodes.stars)
+    log_w = jnp.where(np.arange(n) < have, stars.log_w, -jnp.inf)
+    return Nodes(eqx.tree_at(lambda s: s.log_w, stars, log_w), nodes.volume, nodes.box)
 
 
 def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, seed: int) -> StarNodes:
