@@ -129,7 +129,7 @@ class Bench:
         """Parameters drawn from their priors, by path."""
         seed = self.planned.config.inference.seed
         return {
-            path: float(prior.sample(key_of(seed, mock, 0, i)))
+            path: float(np.asarray(prior.sample(key_of(seed, mock, 0, i))))
             for i, (path, prior) in enumerate(self.posterior.priors.items())
         }
 
