@@ -91,10 +91,8 @@ def calibrate(
     of_level = {name: _by_level(of["coverage"]) for name, of in summary["quantities"].items()}
     axes = plots.coverage(of_level, _by_level(summary["band"]))
     plots.save_picture(axes.figure, folder / "coverage.png")
-    console.print(_printed(summary))
-    for line in summary["notes"]:
+    for line in [*_lines(summary), *summary["notes"], summary["verdict"]]:
         console.print(f"  {line}")
-    console.print(f"  {summary['verdict']}")
     log.info("finished: %s", summary["verdict"])
     if json:
         session.print_json(summary | {"folder": str(folder)})
@@ -299,22 +297,21 @@ def _csv(quantities: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _printed(summary: Mapping[str, Any]) -> Any:
-    from rich.table import Table
-
-    shown = Table(box=None, padding=(0, 1), header_style="bold")
-    shown.add_column("quantity", no_wrap=True)
-    band = {level: f"{low:.3f}-{high:.3f}" for level, (low, high) in summary["band"].items()}
-    for level, ends in band.items():
-        shown.add_column(f"{100 * float(level):.0f} %\n{ends}", justify="right")
-    for name in ("p of ranks", "pull", "its sd"):
-        shown.add_column(name, justify="right")
-    for name, of in summary["quantities"].items():
-        inside = summary["band"]
+def _lines(summary: Mapping[str, Any]) -> list[str]:
+    """The table in lines of text; coverages outside their bands have a mark."""
+    quantities, band = summary["quantities"], summary["band"]
+    width = max(len(name) for name in quantities)
+    head = [f"{100 * float(level):.0f} %" for level in band]
+    lines = [f"{'':{width}}" + "".join(f"{name:>15}" for name in (*head, "p of ranks", "pull"))]
+    ends = [f"{low:.3f}-{high:.3f}" for low, high in band.values()]
+    lines.append(f"{'(99 % bands)':{width}}" + "".join(f"{text:>15}" for text in ends))
+    for name, of in quantities.items():
         cells = [
-            f"{share:.3f}" + ("" if inside[level][0] <= share <= inside[level][1] else " !")
+            ("! " if not band[level][0] <= share <= band[level][1] else "") + f"{share:.3f}"
             for level, share in of["coverage"].items()
         ]
-        pull = ["", ""] if np.isnan(of["pull_mean"]) else [f"{of['pull_mean']:+.2f}", f"{of['pull_sd']:.2f}"]
-        shown.add_row(name, *cells, f"{of['p']:.2g}", *pull)
-    return shown
+        cells.append(f"{of['p']:.2g}")
+        if not np.isnan(of["pull_mean"]):
+            cells.append(f"{of['pull_mean']:+.2f} ({of['pull_sd']:.2f})")
+        lines.append(f"{name:{width}}" + "".join(f"{cell:>15}" for cell in cells))
+    return lines

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def forecast(
             tables=tables,
         )
     rows, (scores, p) = table(found, precision), found.mean_score()
-    notes = list(_notes(planned, found, left_out, p))
+    notes = list(_notes(planned, found, rows, left_out, p))
     summary = {
         "stars": options.stars,
         "drawn": found.n,
@@ -82,8 +83,7 @@ def forecast(
     write_text(folder / "config.toml", config.read_text(encoding="utf-8"))
     _pictures(planned, found, folder)
     console.print(f"[bold]{folder}[/bold]: {options.stars:,} stars ({summary['seconds']:.1f} s)")
-    console.print(_printed(rows, precision, bool(tables)))
-    for line in notes:
+    for line in [*_lines(rows, precision, bool(tables)), *notes]:
         console.print(f"  {line}")
     if json:
         session.print_json(summary | {"folder": str(folder)})
@@ -121,12 +121,20 @@ def _tables(planned: Planned) -> tuple[dict[str, Any], tuple[str, ...]]:
     return {name: arrays for name, arrays in every.items() if name not in left_out}, left_out
 
 
-def _notes(planned: Planned, found: inference.Forecast, left_out: tuple[str, ...], p: float):
+def _notes(
+    planned: Planned,
+    found: inference.Forecast,
+    rows: Mapping[str, Mapping[str, float]],
+    left_out: tuple[str, ...],
+    p: float,
+) -> Iterator[str]:
     """What the figures rest on, in sentences."""
     verdict = (
         "as it should be" if p >= NORMALISED else "the likelihood is NOT normalised there: see oortax check"
     )
     yield f"mean score of {found.n:,} stars is zero with p = {p:.2g} ({verdict})"
+    error = max(row["sigma_data_error"] / row["sigma_data"] for row in rows.values())
+    yield f"standard deviations are good to {100 * error:.1f} % (of {found.n:,} stars drawn)"
     if found.lost:
         yield f"{found.lost} stars that the model drew have no finite score and are left out"
     if left_out:
@@ -144,26 +152,24 @@ def _csv(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _printed(rows: dict[str, dict[str, float]], precision: float, constrained: bool) -> Any:
-    from rich.table import Table
-
-    shown = Table(box=None, padding=(0, 1), header_style="bold")
-    shown.add_column("parameter", no_wrap=True)
-    data = "stars, constraints" if constrained else "stars alone"
-    for name in ("value", "prior", data, "with prior", "gain", f"stars for {precision:.0%}", "score"):
-        shown.add_column(name, justify="right")
+def _lines(rows: dict[str, dict[str, float]], precision: float, constrained: bool) -> list[str]:
+    """The table in lines of text."""
+    data = "+constraints" if constrained else "stars alone"
+    head = ("value", "prior", data, "with prior", "gain", f"for {precision:.0%}", "score")
+    width = max(len(path) for path in rows)
+    lines = [f"{'parameter':{width}}" + "".join(f"{name:>13}" for name in head)]
     for path, row in rows.items():
-        shown.add_row(
-            path,
+        cells = (
             f"{row['value']:.4g}",
-            f"{row['prior_width']:.2g}",
-            f"{row['sigma_data']:.3g} ± {row['sigma_data_error']:.1g}",
-            f"{row['sigma']:.3g} ± {row['sigma_error']:.1g}",
+            f"{row['prior_width']:.3g}",
+            f"{row['sigma_data']:.3g}",
+            f"{row['sigma']:.3g}",
             f"{row['gain']:.2f}",
             f"{row['stars_for_precision']:.2g}",
             f"{row['mean_score']:+.1f}",
         )
-    return shown
+        lines.append(f"{path:{width}}" + "".join(f"{cell:>13}" for cell in cells))
+    return lines
 
 
 def _pictures(planned: Planned, found: inference.Forecast, folder: Path) -> None:
