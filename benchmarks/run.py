@@ -1,8 +1,8 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
-reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock;
-gpu, which needs one; and mocks and binned, which need the catalogues (see there). Those not run are kept as
+reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
+calibration; gpu, which needs one; and mocks and binned, which need the catalogues (see there). Those not run are kept as
 they are.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import actions
 import binned
+import calibration
 import dfs
 import draws
 import finders
@@ -55,6 +56,7 @@ BENCHMARKS = {
     "transformations": transformations,
     "likelihood": likelihood,
     "recovery": recovery,
+    "calibration": calibration,
     "survey_mock": survey_mock,
     "mocks": mocks,
     "binned": binned,
