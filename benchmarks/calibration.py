@@ -1,18 +1,18 @@
 """Simulation-based calibration of a small but complete model: are the posteriors what they claim?
 
-Run `python benchmarks/calibration.py`; it is `oortax calibrate calibration --mocks 800`, with the results kept
-in the folder that OORTAX_CALIBRATION names (else a temporary one), so that an interrupted run goes on, and
+Run `python benchmarks/calibration.py`; it is `oortax calibrate calibration --mocks 800`, with the results in
+the folder that OORTAX_CALIBRATION names (else a temporary one), so that an interrupted run goes on, and
 OORTAX_CALIBRATION_MOCKS mocks. Each mock draws nine parameters from their priors (disc mass; speed and axis
-ratio of the halo's potential; dispersion and length scale of the disc's f(J); anisotropy and share of the
+ratio of the halo's potential; dispersion and thickness of the disc's f(J); anisotropy and share of the
 stellar halo; the Sun's V; outliers), a catalogue of 500 stars from the model (by a route that shares neither
 density nor normalisation with the likelihood), and finds the posterior from the start and the nodes that a
 real fit would use: maximum, Laplace's Gaussian, 128 draws of it with Pareto-smoothed importance weights.
 
 One row a quantity: shares of the truths inside the central 50, 68 and 95 % intervals, the probability of a
-larger chi^2 of the rank histogram if ranks are flat, and mean and width of the pulls (truth - mean)/sd on the
-real line. Then the ends of the binomial 99 % bands, and a row for all: mocks, those that could not be drawn or
-fitted, the smallest p times the number of quantities, coverages outside their bands (of 30; 0.3 are expected),
-effective draws and gradients a mock, and seconds of one worker a mock.
+larger chi^2 of the rank histogram if ranks are flat, and mean and width of the pulls (truth - mean)/sd on
+the real line. Then the ends of the binomial 99 % bands, and a row for all: mocks, those that could not be
+drawn or fitted, the smallest p times the number of quantities, coverages outside their bands (of 30; 0.3
+are expected), effective draws and gradients a mock, and seconds of one worker a mock.
 """
 
 import os
