@@ -2,8 +2,8 @@
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
 reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
-mock_fit, held_out; gpu, which needs one; and mocks and binned, which need the catalogues (see there). Those
-not run are kept as they are.
+calibration, mock_fit, held_out; gpu, which needs one; and mocks and binned, which need the catalogues (see
+there). Those not run are kept as they are.
 """
 
 import platform
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import actions
 import binned
+import calibration
 import dfs
 import draws
 import finders
@@ -57,6 +58,7 @@ BENCHMARKS = {
     "transformations": transformations,
     "likelihood": likelihood,
     "recovery": recovery,
+    "calibration": calibration,
     "survey_mock": survey_mock,
     "mock_fit": mock_fit,
     "held_out": held_out,

@@ -1,4 +1,4 @@
-"""The command line: `oortax demo | fit | check | predict | mock | db96 | info`.
+"""The command line: `oortax demo | fit | check | predict | mock | forecast | calibrate | db96 | info`.
 
 Arguments are parsed here and nowhere else; the work is in `oortax.commands`. Importing this module
 imports neither JAX nor the rest of the package.
@@ -186,6 +186,100 @@ def mock(
 
     options = {"seed": seed, "missing_v_los": missing_v_los, "finder": finder}
     run(config, n=n, out=out, force=force, json=json, **options)
+
+
+@app.command
+def forecast(
+    config: Path,
+    /,
+    *,
+    n: Annotated[
+        int | None, Parameter(help="Stars of the planned survey (default: inference.stars).")
+    ] = None,
+    draws: int = 4000,
+    precision: float = 0.1,
+    missing_v_los: float = 0.0,
+    out: Out = None,
+    force: Force = False,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Say how well a planned survey would measure every free parameter, from the model alone.
+
+    Parameters
+    ----------
+    config
+        TOML file, or the name of a bundled one: calibration. Its [data] may be left out; values that are free
+        are at their start.
+    draws
+        Stars drawn to take the expectation; errors of the standard deviations are about 1/sqrt(2 draws).
+    precision
+        For which the number of stars is given, relative to each value.
+    missing_v_los
+        Share of the stars without a line-of-sight velocity.
+    """
+    from oortax.commands import session
+
+    config = _bundled(config)
+    session.prepare()
+    from oortax.commands.forecast import forecast as run
+
+    options = {"draws": draws, "precision": precision, "missing_v_los": missing_v_los}
+    run(config, n=n, out=out, force=force, seed=seed, json=json, **options)
+
+
+@app.command
+def calibrate(
+    config: Path,
+    /,
+    *,
+    mocks: int = 200,
+    stars: Stars = None,
+    method: Annotated[str, Parameter(help="laplace (with importance sampling) or nuts.")] = "laplace",
+    draws: int = 128,
+    missing_v_los: float = 0.0,
+    workers: int = 2,
+    out: Out = None,
+    force: Force = False,
+    resume: Annotated[
+        bool, Parameter(negative=(), help="Go on with an interrupted run, or add mocks to it.")
+    ] = False,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Fit mock catalogues of galaxies drawn from the priors: are the posteriors what they claim?
+
+    Parameters
+    ----------
+    config
+        TOML file, or the name of a bundled one: calibration. Its [data] may be left out.
+    mocks
+        Galaxies drawn from the priors, each with a catalogue.
+    draws
+        Of each posterior, for the ranks (laplace only).
+    missing_v_los
+        Share of the stars without a line-of-sight velocity.
+    workers
+        Mocks made at the same time.
+    """
+    from oortax.commands import session
+
+    config = _bundled(config)
+    session.prepare()
+    from oortax.commands.calibrate import calibrate as run
+
+    options = {"stars": stars, "method": method, "draws": draws, "missing_v_los": missing_v_los}
+    run(
+        config,
+        mocks=mocks,
+        workers=workers,
+        out=out,
+        force=force,
+        resume=resume,
+        seed=seed,
+        json=json,
+        **options,
+    )
 
 
 @app.command

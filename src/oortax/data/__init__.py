@@ -64,7 +64,7 @@ def demo_config() -> Path:
 
 
 def config(name: str) -> Path | None:
-    """A bundled configuration, "demo" or "gas", with or without its suffix; None if there is none.
+    """A bundled configuration (demo, gas, calibration), with or without its suffix; None if there is none.
 
     >>> config("gas").name
     'gas.toml'

@@ -157,6 +157,22 @@ def assert_converged(samples: Samples, *, r_hat: float = R_HAT, ess: float = ESS
     return result
 
 
+def smoothed_weights(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
+    """Pareto-smoothed importance weights (n,), of sum 1, of ln p - ln q, and the Pareto shape k_hat.
+
+    Vehtari et al. 2024, JMLR 25, 72; the estimates are unreliable for k_hat > 0.7. Ratios that are not
+    finite have weight 0.
+    """
+    finite = np.isfinite(log_ratio)
+    weights = np.zeros(len(log_ratio))
+    with warnings.catch_warnings():
+        # Its warning of large k_hat would repeat what is returned.
+        warnings.simplefilter("ignore")
+        log_w, k_hat = az.psislw(np.asarray(log_ratio)[finite])
+    weights[finite] = np.exp(np.asarray(log_w))
+    return weights / weights.sum(), float(k_hat)
+
+
 def _diagnose(samples: Samples) -> dict[str, dict[str, float]]:
     """R-hat, effective sample sizes and standard error of the mean of each parameter."""
     rows = {}

@@ -336,3 +336,9 @@ def _priors(config: Config, model: Any) -> tuple[dict[str, Any], dict[str, float
         check_support(prior, known[path].support, path, free.prior)
         priors[path], start[path] = prior, free.value
     return priors, start
+
+
+def forward_problem(config: Config) -> tuple[Any, dict[str, Any], dict[str, float]]:
+    """The model of predictions (`forward_model`), and prior and start of every free parameter, by path."""
+    model = forward_model(config)
+    return model, *_priors(config, model)

@@ -44,7 +44,7 @@ from oortax.model.likelihood import (
     per_star,
     star_points,
 )
-from oortax.model.nodes import Nodes, StarNodes, VolumeNodes, make_nodes
+from oortax.model.nodes import Nodes, StarNodes, VolumeNodes, filled, make_nodes, whole_volume
 from oortax.model.predict import Mock, MockReport, predict
 from oortax.model.quantities import (
     Kinematics,
@@ -107,6 +107,7 @@ __all__ = [
     "diagnose",
     "enclosed_mass",
     "evaluations",
+    "filled",
     "fits",
     "flattening",
     "half_width",
@@ -131,4 +132,5 @@ __all__ = [
     "stars_within",
     "surface_density",
     "survey_nodes",
+    "whole_volume",
 ]

@@ -103,6 +103,7 @@ def make_nodes(
     *,
     refine: float = 1.0,
     seed: int = 0,
+    volume: "Volume | None" = None,
 ) -> Nodes:
     """Lay out the nodes of a catalogue in a survey.
 
@@ -118,6 +119,9 @@ def make_nodes(
         Multiplies the nodes of the volume along each axis (`diagnose` measures the normalisation's error).
     seed : int
         Of the signs.
+    volume : of `whole_volume`, optional
+        Nodes of the volume that are shared by many catalogues; by default they are made, and reach not much
+        farther than the stars.
 
     Raises
     ------
@@ -128,9 +132,24 @@ def make_nodes(
         raise ValueError(f"nodes_per_star must be at least 1, not {nodes_per_star}")
     galaxy = galaxy.bound()
     stars = _star_nodes(catalogue, galaxy, survey, nodes_per_star, seed)
-    volume = _volume_nodes(galaxy, survey, refine, _reach(stars))
-    boxes, more = _boxes(galaxy, survey, volume)
-    return Nodes(stars, volume, boxes, more)
+    return Nodes(stars, *(_volume(galaxy, survey, refine, _reach(stars)) if volume is None else volume))
+
+
+class Volume(NamedTuple):
+    """What `Nodes` hold of the surveyed volume."""
+
+    nodes: VolumeNodes
+    boxes: tuple[Box, ...]
+    more: tuple[tuple[int, int], ...]
+
+
+def whole_volume(galaxy: Galaxy, survey: Survey, refine: float = 1.0) -> Volume:
+    """Nodes of all the volume in which the survey could list stars of the galaxy, and their boxes.
+
+    They do not depend on a catalogue: with them in `make_nodes` and stars filled up by `filled`, catalogues
+    of as many stars share one compiled likelihood.
+    """
+    return _volume(galaxy.bound(), survey, refine, np.inf)
 
 
 def with_finer_volume(nodes: Nodes, galaxy: Galaxy, survey: Survey, refine: float) -> Nodes:
@@ -139,9 +158,32 @@ def with_finer_volume(nodes: Nodes, galaxy: Galaxy, survey: Survey, refine: floa
     return eqx.tree_at(lambda n: n.volume, nodes, volume)
 
 
+def filled(nodes: Nodes, n: int | None = None) -> Nodes:
+    """The nodes with copies of the last star node, without weight, up to n of them.
+
+    By default n is the next of 8, 10, 12, 14, 16, 20, ... x 2^k, so that catalogues whose stars need more
+    nodes or fewer have few shapes. Raises ValueError if there are more than n already.
+    """
+    have = nodes.n_star_nodes
+    if n is None:
+        step = 1 << max((have - 1).bit_length() - 3, 0)
+        n = -(-have // step) * step
+    if n < have:
+        raise ValueError(f"filled(n={n}): there are {have} star nodes already")
+    rows = np.minimum(np.arange(n), have - 1)
+    stars = jax.tree.map(lambda a: a[rows], nodes.stars)
+    log_w = jnp.where(np.arange(n) < have, stars.log_w, -jnp.inf)
+    return eqx.tree_at(lambda n: n.stars, nodes, eqx.tree_at(lambda s: s.log_w, stars, log_w))
+
+
 def _reach(stars: StarNodes) -> float:
     """How far from the Sun stars are looked for, kpc."""
     return _REACH * float(jnp.max(stars.s))
+
+
+def _volume(galaxy: Galaxy, survey: Survey, refine: float, reach: float) -> Volume:
+    volume = _volume_nodes(galaxy, survey, refine, reach)
+    return Volume(volume, *_boxes(galaxy, survey, volume))
 
 
 def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, seed: int) -> StarNodes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from oortax.plots.actions import action_plane, recovered_actions
+    from oortax.plots.calibration import coverage, forecast_widths, rank_histograms
     from oortax.plots.direct import direct_constraint
     from oortax.plots.hero import overview
     from oortax.plots.kinematics import velocity_ellipsoids, velocity_marginals, vertical_profiles
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "actions": ("action_plane", "recovered_actions"),
+    "calibration": ("coverage", "forecast_widths", "rank_histograms"),
     "direct": ("direct_constraint",),
     "hero": ("overview",),
     "kinematics": ("velocity_ellipsoids", "velocity_marginals", "vertical_profiles"),
@@ -69,10 +71,12 @@ __all__ = [
     "compare",
     "compare_counts",
     "corner",
+    "coverage",
     "db96_figures",
     "direct_constraint",
     "equidensities",
     "equipotentials",
+    "forecast_widths",
     "generating_function",
     "heliocentric",
     "histogram",
@@ -86,6 +90,7 @@ __all__ = [
     "potentials_at",
     "predictive_grid",
     "prior_posterior",
+    "rank_histograms",
     "recovered_actions",
     "rotation_curve",
     "save_picture",

@@ -1,0 +1,182 @@
+"""`oortax forecast` and `oortax calibrate`, on a halo whose likelihood is soon compiled."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from oortax import cli, data, inference, io, model
+from oortax.commands.stars import Planned, Stars, key_of
+
+CONFIG = """
+[survey]
+selection = [{kind = "magnitude", band = "V", max = 14.0}, {kind = "abs_b", min = 40.0}]
+errors = {V = 0.02, pm = 0.05, v_los = 2.0, distance_modulus = 0.1}
+[potential.halo]
+kind = "LogarithmicHalo"
+v_0 = {prior = "LogNormal(log(220), 0.2)"}
+r_c = 2.0
+q = {prior = "LogNormal(log(0.9), 0.2)"}
+[components.halo]
+df = {kind = "DB96Halo", a = 1.2, b = {prior = "LogNormal(log(1.2), 0.3)"}, beta = 3.5, gamma = 1.8, \
+A_0 = 500.0}
+stars = {kind = "gaussian", mean = 0.8, sigma = 0.3}
+[inference]
+seed = 3
+nodes_per_star = 2
+settings = {n_R = 2, n_z = 3}
+"""
+PATHS = {"potential.halo.v_0", "potential.halo.q", "components.halo.df.b"}
+STARS, DRAWN = 1000, 1500
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "survey.toml").write_text(CONFIG)
+    return tmp_path / "survey.toml"
+
+
+def run(*arguments, code=0):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(a) for a in arguments])
+    assert stopped.value.code == code
+
+
+@pytest.fixture(scope="module")
+def forecast(tmp_path_factory):
+    """The summary of a forecast, and its folder."""
+    folder = tmp_path_factory.mktemp("forecast")
+    (folder / "survey.toml").write_text(CONFIG)
+    run("forecast", folder / "survey.toml", "--n", STARS, "--draws", DRAWN, "--out", folder / "out")
+    return json.loads((folder / "out" / "forecast.json").read_text()), folder
+
+
+def test_forecast_writes_table_and_pictures(forecast):
+    summary, folder = forecast
+    assert summary["stars"] == STARS and summary["drawn"] == DRAWN and summary["lost"] == 0
+    names = {path.name for path in (folder / "out").iterdir()}
+    assert names == {"forecast.json", "forecast.csv", "config.toml", "widths.png", "corner.png"}
+    rows = (folder / "out" / "forecast.csv").read_text().splitlines()
+    assert rows[0].startswith("parameter,value,prior_width,sigma_data") and len(rows) == 4
+    assert set(summary["parameters"]) == PATHS
+    for path, row in summary["parameters"].items():
+        assert 0.0 < row["sigma"] < min(row["sigma_data"], row["prior_width"])
+        assert summary["correlation"][path][path] == pytest.approx(1.0)
+        # sigma falls as 1/sqrt(N).
+        stars = STARS * (row["sigma_data"] / (0.1 * row["value"])) ** 2
+        assert row["stars_for_precision"] == pytest.approx(stars)
+        # Scores are not Gaussian: the error of a sigma is 1/sqrt(2 n) to a factor of two.
+        assert 0.5 < row["sigma_data_error"] / row["sigma_data"] * np.sqrt(2.0 * DRAWN) < 2.0
+
+
+def test_mean_scores_are_zero(forecast):
+    """The stars are drawn without any normalisation: that of ln L is right, in all parameters."""
+    summary, _ = forecast
+    assert summary["mean_score"]["p"] > 1e-3
+    assert all(abs(z) < 4.0 for z in summary["mean_score"]["z"].values())
+
+
+def test_a_fit_of_a_mock_has_the_errors_that_were_forecast(forecast):
+    summary, folder = forecast
+    planned = Planned.of(folder / "survey.toml", DRAWN, None)
+    # Other stars than the forecast's, as many as it drew: the compiled programs are shared.
+    catalogue = planned.draw(planned.tree, key_of(77), DRAWN, 0.0)
+    volume = model.whole_volume(planned.tree.galaxy, planned.tree.survey)
+    posterior = planned.posterior({"catalogue": catalogue, "nodes": planned.nodes(catalogue, volume)})
+    maximum = inference.maximise(posterior, progress=False)
+    fit = inference.laplace(posterior, maximum)
+    # Observed information differs from the expected by about 1/sqrt(2 N) at its maximum, some errors away
+    # from the start: ln sigma by three of these, 1/sqrt(N) each, and the forecast's own.
+    close = 4.0 * np.sqrt(0.5 / DRAWN + 1.0 / DRAWN + 0.5 / DRAWN)
+    for path, row in summary["parameters"].items():
+        # sigma^-2 of the data is in proportion to the number of stars.
+        width = 1.0 / np.sqrt(1.0 / row["sigma_data"] ** 2 * DRAWN / STARS + 1.0 / row["prior_width"] ** 2)
+        assert fit.sigma[path] == pytest.approx(width, rel=close), path
+        pull = (maximum.values[path] - row["value"]) / fit.sigma[path]
+        assert abs(pull) < 4.0, path
+
+
+def records(folder):
+    """Mocks on disc, without the time they took."""
+    found = [json.loads(path.read_text()) for path in sorted((folder / "mocks").glob("*.json"))]
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in found]
+
+
+def test_calibrate_compiles_once_and_resumes_with_the_same_digits(config, capsys, monkeypatch):
+    traced, plain = [], Stars.__call__
+    monkeypatch.setattr(Stars, "__call__", lambda *given: (traced.append(1), plain(*given))[1])
+    options = ("--stars", 60, "--draws", 32, "--missing-v-los", 0.25)
+    run("calibrate", config, "--mocks", 3, *options, "--out", "whole", "--workers", 1, "--json")
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["mocks"] == 3 and summary["failed"] == 0
+    assert set(summary["quantities"]) == PATHS | {"posterior density"}
+    whole = config.parent / "whole"
+    assert {"calibration.json", "calibration.csv", "ranks.png", "coverage.png", "run.log", "config.toml"} <= {
+        path.name for path in whole.iterdir()
+    }
+    made = records(whole)
+    # ln L is traced for its gradient and for values of it, whatever the number of mocks; more only where
+    # the stars of another mock need so many more nodes that they fill another size.
+    sizes = {record["star_nodes"] for record in made}
+    assert 0 < len(traced) <= 2 * len(sizes) and len(sizes) <= 2
+    assert len({json.dumps(record["truth"]) for record in made}) == 3
+    assert all(0.0 <= rank <= 1.0 for record in made for rank in record["ranks"])
+    # As if killed in the second: the same command goes on, with other workers, too.
+    cut = shutil.copytree(whole, config.parent / "cut")
+    for name in ("mocks/00001.json", "calibration.json"):
+        (cut / name).unlink()
+    run("calibrate", config, "--mocks", 3, *options, "--out", "cut", code=2)
+    assert "--resume continues it" in capsys.readouterr().err
+    run("calibrate", config, "--mocks", 3, *options, "--out", "cut", "--resume")
+    assert records(cut) == made
+    capsys.readouterr()
+    run("calibrate", config, "--mocks", 3, "--stars", 61, "--out", "cut", "--resume", code=2)
+    assert "another configuration" in capsys.readouterr().err
+
+
+def test_bad_input_is_one_sentence(config, capsys):
+    run("forecast", config, code=2)
+    assert "how many stars" in capsys.readouterr().err
+    run("forecast", config, "--n", 100, "--draws", 5, code=2)
+    assert "draws" in capsys.readouterr().err
+    run("calibrate", config, "--stars", 50, "--method", "maximum", code=2)
+    assert "laplace, nuts" in capsys.readouterr().err
+    run("calibrate", "gas", "--stars", 50, code=2)
+    assert "components" in capsys.readouterr().err
+    config.write_text(f'{CONFIG}[constraints.circular_velocity]\ntable = "eilers_2019"\n')
+    run("calibrate", config, "--stars", 50, code=2)
+    assert "constraints.circular_velocity" in capsys.readouterr().err
+    fixed = CONFIG.replace('{prior = "LogNormal(log(220), 0.2)"}', "220.0")
+    fixed = fixed.replace('{prior = "LogNormal(log(0.9), 0.2)"}', "0.9")
+    config.write_text(fixed.replace('{prior = "LogNormal(log(1.2), 0.3)"}', "1.2"))
+    run("calibrate", config, "--stars", 50, code=2)
+    assert "no parameter is free" in capsys.readouterr().err
+
+
+def test_filled_nodes_leave_the_likelihood_as_it_is(config):
+    planned = Planned.of(config, 60, None)
+    catalogue = planned.draw(planned.tree, key_of(5), 60, 0.0)
+    volume = model.whole_volume(planned.tree.galaxy, planned.tree.survey)
+    nodes = model.make_nodes(catalogue, planned.tree.galaxy, planned.tree.survey, 2, volume=volume)
+    more = model.filled(nodes, nodes.n_star_nodes + 7)
+    a, b = (planned.posterior({"catalogue": catalogue, "nodes": n}) for n in (nodes, more))
+    (f, df), (g, dg) = (p.value_and_grad(p.start) for p in (a, b))
+    np.testing.assert_allclose([f, *df], [g, *dg], rtol=1e-11)
+    with pytest.raises(ValueError, match="star nodes already"):
+        model.filled(more, nodes.n_star_nodes)
+
+
+def test_the_bundled_model_is_complete():
+    """A flattened halo's potential, disc and halo populations, outliers and Sun are free, and sane."""
+    settings = io.load_config(data.config("calibration"), forward=True)
+    paths = dict(settings.free())
+    assert {"potential.halo.q", "components.halo.weight", "outliers.fraction", "sun.V"} <= set(paths)
+    planned = Planned.of(data.config("calibration"), None, None)
+    for path, prior in planned.priors.items():
+        draws = np.asarray(prior.sample(jax.random.key(0), (1000,)))
+        assert np.all(np.isfinite(draws)), path
+    weight = planned.priors["components.halo.weight"]
+    assert np.max(np.asarray(weight.sample(jax.random.key(0), (10_000,)))) < 1.0
