@@ -33,15 +33,18 @@ from oortax.model.coverage import Coverage, coverage
 from oortax.model.db96 import db96_galaxy, db96_survey
 from oortax.model.density import DensityGrid, density_grid
 from oortax.model.diagnose import Diagnosis, diagnose, evaluations
-from oortax.model.galaxy import Component, Galaxy, Model, Outliers
+from oortax.model.galaxy import Component, Galaxy, Model, Outliers, Sight, View
 from oortax.model.likelihood import (
     Derived,
+    Observed,
     PerStar,
     Settings,
     derive,
     log_likelihood,
+    log_likelihood_jointly,
     log_normalisation,
     per_star,
+    per_star_jointly,
     star_points,
 )
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes, make_nodes
@@ -84,16 +87,19 @@ __all__ = [
     "MockReport",
     "Model",
     "Nodes",
+    "Observed",
     "Outliers",
     "PerStar",
     "SPD",
     "Settings",
+    "Sight",
     "SgrAProperMotion",
     "StarNodes",
     "SurfaceDensity",
     "SurveyNodes",
     "TerminalVelocities",
     "VerticalForce",
+    "View",
     "VolumeNodes",
     "at_the_sun",
     "bin_catalogue",
@@ -114,6 +120,7 @@ __all__ = [
     "log_constraints",
     "log_likelihood",
     "log_likelihood_binned",
+    "log_likelihood_jointly",
     "log_normalisation",
     "make_nodes",
     "masses_within",
@@ -122,6 +129,7 @@ __all__ = [
     "over_draws",
     "parallax_nodes",
     "per_star",
+    "per_star_jointly",
     "predict",
     "quantity_of",
     "spd",

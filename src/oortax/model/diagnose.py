@@ -62,8 +62,11 @@ def diagnose(
     paths: tuple[str, ...] = (),
     finder: FinderLike = "StaeckelFudge",
     settings: Settings | None = None,
+    name: str = "",
 ) -> Diagnosis:
     """Measure the errors of a likelihood at one model by doing the normalisation again, finer.
+
+    `name` is that of the catalogue in the model, where there are several.
 
     The finer rule has two more points of the density grid along each axis and lattices of velocities 1.5
     times as dense along each axis.
@@ -73,17 +76,15 @@ def diagnose(
         settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=1.5 * settings.refine
     )
     # The finer normalisation needs no stars: one of them keeps the shapes.
-    alone = Nodes(jax.tree.map(lambda a: a[:1], nodes.stars), nodes.volume, nodes.box)
+    alone = Nodes(jax.tree.map(lambda a: a[:1], nodes.stars), nodes.volume, nodes.box, nodes.zero_points)
     one = jax.tree.map(lambda a: a[:1], catalogue)
     start = {path: jnp.asarray(params.get(model, path)) for path in paths}
     N = len(catalogue)
 
     @eqx.filter_jit
     def given(rule, finder, catalogue, nodes, model, values) -> PerStar:
-        at = params.replace(model, values)
-        return per_star(
-            at.galaxy, at.survey, catalogue, nodes, outliers=at.outliers, finder=finder, settings=rule
-        )
+        galaxy, survey, outliers = params.replace(model, values).sight(name)
+        return per_star(galaxy, survey, catalogue, nodes, outliers=outliers, finder=finder, settings=rule)
 
     coarse = partial(given, settings, finder, catalogue, nodes, model)
     fine = partial(given, finer, finder, one, alone, model)
@@ -100,7 +101,7 @@ def diagnose(
 
     ess = np.asarray(stars.ess)
     return Diagnosis(
-        evaluations=evaluations(model, nodes, finder, settings),
+        evaluations=evaluations(model, nodes, finder, settings, name),
         least_ess=float(ess.min()),
         median_ess=float(np.median(ess)),
         lost=int(np.sum(~np.isfinite(np.asarray(stars.log_L)))),
@@ -110,22 +111,22 @@ def diagnose(
     )
 
 
-def evaluations(model: Model, nodes: Nodes, finder: FinderLike, settings: Settings) -> int:
+def evaluations(model: Model, nodes: Nodes, finder: FinderLike, settings: Settings, name: str = "") -> int:
     """Action evaluations per value of ln L: star nodes plus velocity nodes of the density grid."""
 
-    def count(m):
+    def count(galaxy):
         fields = [
             velocity_nodes(
-                component.df.bind(circular_orbits(m.galaxy.potential)),
-                m.galaxy.potential,
+                component.df.bind(circular_orbits(galaxy.potential)),
+                galaxy.potential,
                 nodes.box,
                 n_R=settings.n_R,
                 n_z=settings.n_z,
                 refine=settings.refine,
             ).w
-            for component in m.galaxy.components.values()
+            for component in galaxy.components.values()
         ]
         return fields
 
-    shapes = jax.eval_shape(count, model)
+    shapes = jax.eval_shape(count, model.sight(name).galaxy)
     return nodes.n_star_nodes + sum(int(np.prod(w.shape)) for w in shapes)

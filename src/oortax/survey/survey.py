@@ -135,7 +135,9 @@ class Survey(AbstractParametric):
             "mu_b_error": sigma["mu_b"],
             "v_los": star.v_los + sigma["v_los_total"] * noise[4],
             "v_los_error": sigma["v_los"],
-            "distance_modulus": distance_modulus(star.s) + sigma["distance_modulus"] * noise[5],
+            "distance_modulus": distance_modulus(star.s)
+            + self.errors.distance_modulus_zero_point
+            + sigma["distance_modulus"] * noise[5],
         }
 
     @property
