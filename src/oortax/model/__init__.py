@@ -60,6 +60,7 @@ from oortax.model.quantities import (
     over_draws,
     stars_within,
 )
+from oortax.model.seen import check_seen
 from oortax.model.spd import SPD, spd, spd_of_nodes
 from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
 from oortax.model.torus_spd import spd_by_tori
@@ -105,6 +106,7 @@ __all__ = [
     "bin_catalogue",
     "binned_expected",
     "binned_noise",
+    "check_seen",
     "coverage",
     "db96_galaxy",
     "db96_survey",
