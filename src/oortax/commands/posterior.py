@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oortax import dynamics, inference, model, potential
+from oortax.io.catalogues import CatalogueConfig
 from oortax.io.problem import Problem
 from oortax.io.surveys import ZERO_POINTS
 
@@ -89,13 +90,20 @@ def _with_nodes(problem: Problem, name: str) -> tuple[Any, Any]:
 def _selection_moves(problem: Problem, name: str) -> bool:
     """Whether a free parameter moves the share of stars that a catalogue's survey lists.
 
-    Magnitudes of a population do, and so does the zero point of parallaxes where the cuts use them.
+    Magnitudes of its populations do, and so do zero points where the cuts use them.
     """
-    at = f"catalogues.{name}" if name else "survey"
-    zero_points = [f"{at}.errors.{each}" for each in ZERO_POINTS]
-    survey = problem.model.sight(name).survey
-    cuts = any(cut.uses_parallax or "distance_modulus" in cut.columns for cut in survey.selection)
-    return any(".stars." in path or (cuts and path in zero_points) for path in problem.priors)
+    part, where = problem.config.star_catalogues()[name], f"catalogues.{name}" if name else "survey"
+    moving = [f"{where}.stars."]
+    moving += [f"components.{each}.stars." for each in problem.config.components if _common(part, each)]
+    cuts = problem.model.sight(name).survey.selection
+    if any(cut.uses_parallax or "distance_modulus" in cut.columns for cut in cuts):
+        moving += [f"{where}.errors.{each}" for each in ZERO_POINTS]
+    return any(path.startswith(tuple(moving)) for path in problem.priors)
+
+
+def _common(part: CatalogueConfig, component: str) -> bool:
+    """Whether a catalogue sees a component, and its stars with the component's own magnitudes."""
+    return part.sees(component) and component not in part.stars
 
 
 def counted(problem: Problem, finder: Any) -> dict[str, tuple[Any, model.BinnedCatalogue]]:
