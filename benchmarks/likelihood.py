@@ -75,7 +75,7 @@ def cost(stars: int) -> tuple[dict[str, Any], io.Problem, inference.Posterior]:
         "stars": stars,
         "parameters": posterior.dim,
         "action evaluations": model.evaluations(
-            problem.model, posterior.data["nodes"], "StaeckelFudge", settings
+            problem.model, posterior.data["stars"][""][1], "StaeckelFudge", settings
         ),
         "value us/star": seconds / stars * 1e6,
         "gradient us/star": seconds_gradient / stars * 1e6,

@@ -97,10 +97,11 @@ def fit(kind: str, folder: Path, stars: int | None = None) -> list[dict[str, Any
     difference = np.asarray(gaussian.mean) - u
     square = float(difference @ gaussian.precision @ difference)
     at_truth = params.replace(problem.model, truth)
-    nodes, settings = posterior.data["nodes"], posterior.log_likelihood.settings_for(catalogue_of(problem))
-    found = model.diagnose(
-        at_truth, posterior.data["catalogue"], nodes, paths=posterior.names, settings=settings
+    stars, settings = (
+        posterior.data["stars"][""],
+        posterior.log_likelihood.settings_for(catalogue_of(problem)),
     )
+    found = model.diagnose(at_truth, *stars, paths=posterior.names, settings=settings)
     _, slope = posterior.value_and_grad(jnp.asarray(u))
     score = float(np.asarray(slope) @ gaussian.covariance @ np.asarray(slope))
     shifts = [abs(found.error_score[path]) * gaussian.sigma[path] for path in posterior.names]

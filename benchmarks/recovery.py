@@ -54,7 +54,7 @@ def fit(problem: io.Problem, mock: int) -> dict[str, Any]:
         problem.model,
         problem.priors,
         LogLikelihood("StaeckelFudge", "conditional"),
-        {"catalogue": catalogue, "nodes": nodes, "curves": {"circular_velocity": curve}},
+        {"stars": {"": (catalogue, nodes)}, "curves": {"circular_velocity": curve}},
     )
     gaussian = inference.laplace(posterior, inference.maximise(posterior, progress=False))
     difference = np.asarray(posterior.unconstrain(truth)) - np.asarray(gaussian.mean)

@@ -199,14 +199,14 @@ def test_a_finder_that_is_prepared_for_the_stars(config, monkeypatch):
     problem = io.build(io.load_config(config))
     posterior = commands_posterior.build_posterior(problem)
     finder = posterior.data["finder"]
-    assert finder.stars == posterior.data["nodes"].n_star_nodes and options["max_tori"] == 64
+    assert finder.stars == posterior.data["stars"][""][1].n_star_nodes and options["max_tori"] == 64
     moved_to = params.replace(problem.model, {"potential.disc.M": 7e10})
     moved = commands_posterior.with_tori_at(posterior, moved_to)
     assert moved.data["finder"].moves == 1 and moved.data["finder"].potential["disc"].M == 7e10
     assert moved.names == posterior.names
     seen = {}
     monkeypatch.setattr(
-        commands_posterior.model, "log_likelihood", lambda *_, **given: seen.update(given) or 0.0
+        commands_posterior.model, "log_likelihood_jointly", lambda *_, **given: seen.update(given) or 0.0
     )
     moved.log_likelihood(problem.model, moved.data)
     assert seen["finder"] is moved.data["finder"]

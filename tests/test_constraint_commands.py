@@ -124,14 +124,14 @@ def test_stars_and_constraints_add_up(config, monkeypatch):
     problem = io.build(io.load_config(config))
     seen = []
 
-    def stars(galaxy, survey, catalogue, nodes, **options):
-        seen.append((galaxy, catalogue, nodes))
+    def stars(galaxy, catalogues, **options):
+        seen.extend((name, each.catalogue, each.nodes) for name, each in catalogues.items())
         return 5.0
 
-    monkeypatch.setattr(posterior.model, "log_likelihood", stars)
+    monkeypatch.setattr(posterior.model, "log_likelihood_jointly", stars)
     log_likelihood = posterior.LogLikelihood("StaeckelFudge", "conditional")
-    data = {"catalogue": [1, 2, 3], "nodes": "nodes", "curves": problem.constraints}
+    data = {"stars": {"": ([1, 2, 3], "nodes")}, "curves": problem.constraints}
     together = float(log_likelihood(problem.model, data))
-    assert [entry[1:] for entry in seen] == [([1, 2, 3], "nodes")]
-    alone = float(log_likelihood(problem.model, data | {"catalogue": None, "nodes": None}))
+    assert seen == [("", [1, 2, 3], "nodes")]
+    alone = float(log_likelihood(problem.model, data | {"stars": {}}))
     assert together == pytest.approx(alone + 5.0, rel=1e-12) and len(seen) == 1

@@ -24,6 +24,7 @@ app = cyclopts.App(
 Json = Annotated[bool, Parameter(negative=(), help="Print figures as JSON on stdout.")]
 Stars = Annotated[int | None, Parameter(help="Use at most this many stars, drawn at random.")]
 Seed = Annotated[int | None, Parameter(help="Seed of every random draw.")]
+Catalogue = Annotated[str, Parameter(help="NAME of [catalogues.NAME], whose survey it is; else [survey].")]
 
 
 @Parameter(name="*")
@@ -130,6 +131,7 @@ def predict(
     force: Force = False,
     seed: Seed = None,
     finder: Finder = None,
+    catalogue: Catalogue = "",
     json: Json = False,
 ) -> None:
     """Predict what a survey sees: the distributions of its observables, component by component.
@@ -148,7 +150,7 @@ def predict(
     session.prepare()
     from oortax.commands.predict import predict as run
 
-    run(config, n=n, out=out, force=force, seed=seed, finder=finder, json=json)
+    run(config, n=n, out=out, force=force, seed=seed, finder=finder, catalogue=catalogue, json=json)
 
 
 @app.command
@@ -162,6 +164,7 @@ def mock(
     seed: Seed = None,
     missing_v_los: float = 0.0,
     finder: Finder = None,
+    catalogue: Catalogue = "",
     json: Json = False,
 ) -> None:
     """Draw a catalogue that a survey of the model would publish, with the truth in columns of its own.
@@ -184,7 +187,7 @@ def mock(
     session.prepare()
     from oortax.commands.mock import mock as run
 
-    options = {"seed": seed, "missing_v_los": missing_v_los, "finder": finder}
+    options = {"seed": seed, "missing_v_los": missing_v_los, "finder": finder, "catalogue": catalogue}
     run(config, n=n, out=out, force=force, json=json, **options)
 
 

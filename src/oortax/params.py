@@ -59,13 +59,16 @@ def param(support, unit: str = "", doc: str = "", *, optional: bool = False, **k
     return eqx.field(converter=as_array, metadata=metadata, **kwargs)
 
 
-def children(*, support=None, unit: str = "", doc: str = "", **kwargs) -> Any:
+def children(
+    *, support=None, unit: str = "", doc: str = "", only: tuple[str, ...] | None = None, **kwargs
+) -> Any:
     """Declare a field whose entries appear in paths as if they were the module's own.
 
-    With `support`, `unit` and `doc`, the entries of a mapping are parameters themselves.
+    With `support`, `unit` and `doc`, the entries of a mapping are parameters themselves. With `only`, these
+    entries do, and the others stay under the field's name.
     """
     declared = {} if support is None else {"support": support, "unit": unit, "doc": doc, "optional": False}
-    return eqx.field(metadata={"transparent": True, **declared}, **kwargs)
+    return eqx.field(metadata={"transparent": True, "only": only, **declared}, **kwargs)
 
 
 class AbstractParametric(eqx.Module):
@@ -131,7 +134,11 @@ def _entries(node) -> Iterator[tuple[str, Any, Any]]:
             if field.metadata.get("transparent"):
                 # Entries of a mapping that is itself declared with a support are parameters.
                 own = field.metadata if "support" in field.metadata else None
-                yield from ((name, entry, own or metadata) for name, entry, metadata in _entries(child))
+                entries = [(name, entry, own or metadata) for name, entry, metadata in _entries(child)]
+                only = field.metadata["only"]
+                yield from (entry for entry in entries if only is None or entry[0] in only)
+                if only is not None:
+                    yield field.name, {entry[0]: entry[1] for entry in entries if entry[0] not in only}, {}
             else:
                 yield field.name, child, field.metadata
 

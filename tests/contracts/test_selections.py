@@ -25,6 +25,7 @@ TABLES = {
     "colour": {"min": 0.9, "max": 1.25},
     "parallax": {"min": 0.6, "max": 4.0},
     "parallax_snr": {"min": 20.0},
+    "distance_modulus": {"min": 8.0, "max": 10.0},
     "proper_motion": {"max": 12.0, "component": "mu_ra"},
     "v_los": {"min": -95.0, "max": 90.0},
     "abs_b": {"min": 25.0},
@@ -77,7 +78,7 @@ def parsed(kind):
 
 
 CASES = {kind: parsed(kind).build(SELECTIONS) for kind in TABLES}
-ERRORS = survey.Errors(V=0.05, parallax=0.03, parallax_zero_point=-0.02)
+ERRORS = survey.Errors(V=0.05, parallax=0.03, parallax_zero_point=-0.02, distance_modulus=0.1)
 CLUMP = stars.Gaussian(mean=0.9, sigma=0.4)
 FAINT_LIMIT = survey.Magnitude(max=12.0)
 each = pytest.mark.parametrize("kind", sorted(SELECTIONS))
@@ -98,8 +99,10 @@ def draw(rng, M, l, b, s, errors=ERRORS):
     n = len(M)
     V = M + 5 * np.log10(100 * s) + rng.normal(0, float(errors.V), n)
     parallax = 1 / s + float(errors.parallax_zero_point) + rng.normal(0, float(errors.parallax), n)
+    modulus = 5 * np.log10(100 * s) + rng.normal(0, float(errors.distance_modulus), n)
     constant = np.ones(n)
     return {
+        "distance_modulus": modulus,
         "l": l * constant,
         "b": b * constant,
         "V": V,
@@ -150,7 +153,7 @@ def test_gradients_are_finite_and_match_finite_differences(kind):
     """In s, V error, zero point, mean and width of F, and dust: also at distances where a limit cuts F."""
 
     def value(s, noise, zero_point, mean, sigma, k):
-        errors = survey.Errors(noise, parallax=0.03, parallax_zero_point=zero_point)
+        errors = survey.Errors(noise, parallax=0.03, parallax_zero_point=zero_point, distance_modulus=0.1)
         F = stars.Gaussian(mean, sigma, support=CLUMP.support)
         return make(kind, errors, extinction=survey.DustLayer(k, 0.1)).folded(F, 0.5, 0.6, s)
 
@@ -224,7 +227,7 @@ def observed_stars(rng, n):
     ranges = {
         "l": (0, 2 * np.pi), "b": (-np.pi / 2, np.pi / 2), "V": (3, 14), "colour": (0, 2),
         "parallax": (-1, 6), "parallax_error": (0.01, 0.2), "mu_l": (-10, 10), "mu_b": (-10, 10),
-        "v_los": (-100, 100),
+        "v_los": (-100, 100), "distance_modulus": (7, 12),
     }  # fmt: skip
     columns = {name: rng.uniform(lo, hi, n) for name, (lo, hi) in ranges.items()}
     return {name: np.where(rng.random(n) < 0.02, np.nan, values) for name, values in columns.items()}
@@ -314,9 +317,8 @@ def test_one_trace_serves_all_parameters(kind):
         return model.folded(CLUMP, 0.5, 0.6, s)
 
     for zero_point in (-0.02, 0.0, 0.01):
-        value(
-            make(kind, survey.Errors(0.05, parallax=0.03, parallax_zero_point=zero_point)), jnp.asarray(0.7)
-        )
+        errors = survey.Errors(0.05, parallax=0.03, parallax_zero_point=zero_point, distance_modulus=0.1)
+        value(make(kind, errors), jnp.asarray(0.7))
     assert len(traces) == 1
 
 

@@ -43,7 +43,7 @@ def check(config: Path, *, json: bool = False, changes: dict[str, Any] | None = 
         console.print(f"{row['constraint']}: chi2 = {row['chi2']:.1f} of {row['points']} points")
     result = {
         "rows": None if problem.report is None else problem.report.as_dict(),
-        "tables": {name: table.as_dict() for name, table in problem.tables.items()},
+        "tables": {name: table.as_dict() for name, table in problem.counted().items()},
         "start": dict(problem.start),
         "log_density": float(log_density),
         "gradient_error": errors,

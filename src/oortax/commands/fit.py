@@ -177,7 +177,7 @@ def write_results(
         "log_density": found.maximum.log_density,
         "parameters": rows,
         "rows": None if problem.report is None else problem.report.as_dict(),
-        "tables": {name: table.as_dict() for name, table in problem.tables.items()},
+        "tables": {name: table.as_dict() for name, table in problem.counted().items()},
     }
     derived = report.write(problem, posterior, found, best, rows, judged, attributes, folder)
     summary["derived"] = derived
@@ -190,13 +190,14 @@ def write_results(
 
 def provenance(problem: Problem, seconds: float) -> dict[str, Any]:
     """What a result came from: versions, devices, seed, data and their hash."""
+    catalogues = problem.config.star_catalogues().values()
     return {
         "versions": versions(),
         "devices": [f"{d['platform']}:{d['id']}" for d in devices()],
         "seed": problem.config.inference.seed,
-        "catalogue": "none" if problem.config.data is None else problem.config.data.catalogue,
+        "catalogue": ", ".join(part.catalogue for part in catalogues) or "none",
         "data_sha256": problem.data_sha256,
-        "stars": len(problem.columns["l"]) if problem.columns else 0,
+        "stars": sum(len(part.columns["l"]) for part in problem.stars.values()),
         "seconds": round(seconds, 1),
     }
 

@@ -7,28 +7,33 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from oortax import dynamics, inference, model, potential
+from oortax.io.catalogues import CatalogueConfig
 from oortax.io.problem import Problem
+from oortax.io.surveys import ZERO_POINTS
 
 
 @dataclasses.dataclass(frozen=True)
 class LogLikelihood:
     """ln L(model, data) with the choices that are compiled in; equal choices compile once.
 
-    `data` holds the catalogue and its nodes, or None for both without stars, the surveys and counts of
+    `data` holds the catalogues and their nodes by name (of [data]: the empty name), the surveys and counts of
     catalogues in cells, the measured tables, and what makes the action finder where it takes arrays (tori),
-    else None.
+    else None. `folded` are the catalogues whose selection must be folded anew for every set of parameters.
     """
 
     finder: str
     likelihood: str
     settings: tuple[tuple[str, Any], ...] = ()
+    folded: tuple[str, ...] = ()
 
-    def settings_for(self, catalogue: Any) -> model.Settings:
+    def settings_for(self, catalogue: Any, name: str = "") -> model.Settings:
         """The settings that suit a catalogue's number of stars, with the configuration's own."""
-        return model.Settings.for_stars(len(catalogue), form=self.likelihood, **dict(self.settings))
+        given = {"fold": name in self.folded} | dict(self.settings)
+        return model.Settings.for_stars(len(catalogue), form=self.likelihood, **given)
 
     def __call__(self, tree: Any, data: Mapping[str, Any]) -> Any:
         # Once for stars and tables: where the potential is made of densities, its expansion costs something.
@@ -39,42 +44,66 @@ class LogLikelihood:
         for survey, binned in data.get("binned", {}).values():
             survey = eqx.tree_at(lambda node: node.sun, survey, tree.survey.sun)
             total = total + model.log_likelihood_binned(tree.galaxy, survey, binned, finder=finder)
-        if data["catalogue"] is None:
+        if not data["stars"]:
             return total
-        return total + model.log_likelihood(
-            tree.galaxy,
-            tree.survey,
-            data["catalogue"],
-            data["nodes"],
-            outliers=tree.outliers,
-            finder=finder,
-            settings=self.settings_for(data["catalogue"]),
-        )
+        # Populations are tabulated once for the catalogues that share them.
+        tree = eqx.tree_at(lambda node: node.galaxy, tree, tree.galaxy.bound())
+        stars = {
+            name: model.Observed(tree.sight(name), catalogue, nodes, self.settings_for(catalogue, name))
+            for name, (catalogue, nodes) in data["stars"].items()
+        }
+        return total + model.log_likelihood_jointly(tree.galaxy, stars, finder=finder)
 
 
-def catalogue_of(problem: Problem) -> Any:
-    """The stars as `model.Catalogue`."""
-    columns = {key: values for key, values in problem.columns.items() if key != "ids"}
+def catalogue_of(problem: Problem, name: str = "") -> Any:
+    """The stars of a catalogue as `model.Catalogue`."""
+    columns = {key: values for key, values in problem.stars[name].columns.items() if key != "ids"}
     return model.Catalogue(**columns)
 
 
 def build_posterior(problem: Problem) -> inference.Posterior:
     """The posterior of a problem's free parameters."""
     options = problem.config.inference
-    catalogue = nodes = tori = None
-    if problem.columns:
-        catalogue = catalogue_of(problem)
-        nodes = model.make_nodes(
-            catalogue, problem.model.galaxy, problem.model.survey, options.nodes_per_star, seed=options.seed
-        )
-        tori = pilot(problem, nodes) if options.finder in dynamics.STAR_FINDERS else None
-    # Where a population's magnitudes move, so does the share of its stars that the survey lists.
-    moving = {"fold": True} if any(".stars." in path for path in problem.priors) else {}
-    settings = tuple(sorted((moving | dict(options.settings)).items()))
-    log_likelihood = LogLikelihood(options.finder, options.likelihood, settings)
-    data = {"catalogue": catalogue, "nodes": nodes, "curves": problem.constraints, "finder": tori}
+    stars = {name: _with_nodes(problem, name) for name in problem.stars}
+    tori = pilot(problem, stars) if stars and options.finder in dynamics.STAR_FINDERS else None
+    settings = tuple(sorted(options.settings.items()))
+    folded = tuple(name for name in stars if _selection_moves(problem, name))
+    log_likelihood = LogLikelihood(options.finder, options.likelihood, settings, folded)
+    data = {"stars": stars, "curves": problem.constraints, "finder": tori}
     data["binned"] = counted(problem, options.finder if tori is None else tori)
     return inference.Posterior(problem.model, problem.priors, log_likelihood, data)
+
+
+def _with_nodes(problem: Problem, name: str) -> tuple[Any, Any]:
+    """A catalogue and its nodes. ValueError with its name for stars that it cannot hold."""
+    options, sight = problem.config.inference, problem.model.sight(name)
+    number = problem.config.star_catalogues()[name].nodes_per_star or options.nodes_per_star
+    catalogue = catalogue_of(problem, name)
+    try:
+        nodes = model.make_nodes(catalogue, sight.galaxy, sight.survey, number, seed=options.seed)
+        model.check_seen(catalogue, nodes, sight, problem.stars[name].columns["ids"])
+    except ValueError as error:
+        raise ValueError(f"catalogues.{name}: {error}" if name else str(error)) from error
+    return catalogue, nodes
+
+
+def _selection_moves(problem: Problem, name: str) -> bool:
+    """Whether a free parameter moves the share of stars that a catalogue's survey lists.
+
+    Magnitudes of its populations do, and so do zero points where the cuts use them.
+    """
+    part, where = problem.config.star_catalogues()[name], f"catalogues.{name}" if name else "survey"
+    moving = [f"{where}.stars."]
+    moving += [f"components.{each}.stars." for each in problem.config.components if _common(part, each)]
+    cuts = problem.model.sight(name).survey.selection
+    if any(cut.uses_parallax or "distance_modulus" in cut.columns for cut in cuts):
+        moving += [f"{where}.errors.{each}" for each in ZERO_POINTS]
+    return any(path.startswith(tuple(moving)) for path in problem.priors)
+
+
+def _common(part: CatalogueConfig, component: str) -> bool:
+    """Whether a catalogue sees a component, and its stars with the component's own magnitudes."""
+    return part.sees(component) and component not in part.stars
 
 
 def counted(problem: Problem, finder: Any) -> dict[str, tuple[Any, model.BinnedCatalogue]]:
@@ -97,11 +126,15 @@ def counted(problem: Problem, finder: Any) -> dict[str, tuple[Any, model.BinnedC
     return found
 
 
-def pilot(problem: Problem, nodes: Any) -> dynamics.PilotTori:
-    """Tori in the potential where the fit starts, of all actions that the stars may have."""
+def pilot(problem: Problem, stars: Mapping[str, tuple[Any, Any]]) -> dynamics.PilotTori:
+    """Tori in the potential where the fit starts, of all actions that stars of any catalogue may have."""
     start, options = problem.model, problem.config.inference
     pot = potential.expand(start.galaxy.potential)
-    x, v = jax.jit(model.star_points)(pot, start.survey, nodes.stars)
+    points = [
+        jax.jit(model.star_points)(pot, start.sight(name).survey, nodes.stars)
+        for name, (_, nodes) in stars.items()
+    ]
+    x, v = (jnp.concatenate(parts) for parts in zip(*points, strict=True))
     make = dynamics.STAR_FINDERS[options.finder]
     return make(pot, x, v, progress=sys.stderr.isatty(), **options.tori)
 
@@ -130,29 +163,30 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
         finder = log_likelihood.finder if data.get("finder") is None else data["finder"]
         noise = model.binned_noise(tree.galaxy, survey, binned, finder)
         counts |= {f"{name}: {key}": value for key, value in noise._asdict().items()}
-    if data["catalogue"] is None:
-        return counts
-    tori, stars = data.get("finder"), (data["catalogue"], data["nodes"])
-    settings = log_likelihood.settings_for(data["catalogue"])
+    tori = data.get("finder")
     finder = log_likelihood.finder if tori is None else tori
-    report = model.diagnose(tree, *stars, paths=tuple(problem.priors), finder=finder, settings=settings)
-    if tori is None:
-        return counts | report.as_dict()
-    return counts | report.as_dict() | model.coverage(tree, *stars, finder=tori, settings=settings).as_dict()
+    for name, stars in data["stars"].items():
+        settings = log_likelihood.settings_for(stars[0], name)
+        options: dict[str, Any] = {"finder": finder, "settings": settings, "name": name}
+        found = model.diagnose(tree, *stars, paths=tuple(problem.priors), **options).as_dict()
+        if tori is not None:
+            found |= model.coverage(tree, *stars, **options).as_dict()
+        counts |= {f"{name}: {key}" if name else key: value for key, value in found.items()}
+    return counts
 
 
-def predicted(problem: Problem, tree: Any, n: int, seed: int) -> dict[str, np.ndarray]:
-    """n stars as the model expects the survey to observe them: columns as of the catalogue."""
-    lost = float(np.mean(np.isnan(problem.columns["v_los"])))
+def predicted(problem: Problem, tree: Any, n: int, seed: int, name: str = "") -> dict[str, np.ndarray]:
+    """n stars as the model expects a catalogue's survey to observe them: columns as of the catalogue."""
+    sight, lost = tree.sight(name), float(np.mean(np.isnan(problem.stars[name].columns["v_los"])))
     # Where tori were fitted, the fudge is enough for a picture.
     finder: Any = dynamics.FINDERS.get(problem.config.inference.finder, dynamics.StaeckelFudge)
     mock = model.predict(
         jax.random.key(seed),
-        tree.galaxy,
-        tree.survey,
+        sight.galaxy,
+        sight.survey,
         n,
         finder=finder,
-        outliers=tree.outliers,
+        outliers=sight.outliers,
         missing_v_los=lost,
     )
     return mock.columns

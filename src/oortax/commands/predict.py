@@ -28,6 +28,7 @@ def predict(
     force: bool = False,
     seed: int | None = None,
     finder: str | None = None,
+    catalogue: str = "",
     json: bool = False,
 ) -> dict[str, Any]:
     """Write a folder with summary.json, distributions.csv and a picture of each; returns the summary.
@@ -40,9 +41,9 @@ def predict(
     finder = finder if finder in FINDERS else _instead(finder)
     seed = settings.inference.seed if seed is None else seed
     folder = open_folder(out, f"oortax-{config.stem}-predict", force=force, resume=False, identity="")
-    tree = forward_model(settings)
+    sight = forward_model(settings, catalogue)
     with console.status("predicting"):
-        found = model.spd(tree.galaxy, tree.survey, jax.random.key(seed), n, finder=finder)
+        found = model.spd(sight.galaxy, sight.survey, jax.random.key(seed), n, finder=finder)
     summary = summarise(found) | {"finder": finder, "seed": seed, "seconds": time.perf_counter() - began}
     write_json(folder / "summary.json", summary)
     write_text(folder / "distributions.csv", _table(found))

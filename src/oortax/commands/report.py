@@ -10,6 +10,7 @@ import numpy as np
 
 from oortax import inference, model, params, plots
 from oortax.commands.posterior import constraint_rows, numerical_checks, predicted
+from oortax.io.nodes import Free
 from oortax.io.problem import Problem
 from oortax.plots import literature
 from oortax.plots.report import Picture
@@ -46,7 +47,7 @@ def write(
         folder,
         _pictures(problem, found, best, pots, units, column["r_hat"], R0),
         title=f"oortax: {problem.title}",
-        introduction=" ".join(problem.sentences()[:1]),
+        introduction=" ".join(_introduction(problem)),
         parameters=plots.parameter_rows(
             found.draws,
             priors=problem.priors,
@@ -60,7 +61,7 @@ def write(
         diagnostics=diagnostics,
         constraints=_table_of(constraint_rows(problem, best)),
         selection=_excluded(problem),
-        assumptions=[*(problem.report.notes if problem.report else ()), *_assumptions(problem)],
+        assumptions=[*_notes(problem), *_assumptions(problem)],
         run={key: str(value) for key, value in run.items()},
         config=problem.config.resolved_toml(),
     )
@@ -83,10 +84,22 @@ def _R0_of(found: Any, pots: Any, R0: float) -> Any:
     return values[np.unique(np.linspace(0, values.size - 1, min(len(pots), values.size)).round().astype(int))]
 
 
+def _introduction(problem: Problem) -> list[str]:
+    """The rows of each catalogue, or of the first table."""
+    stars = [f"{name}: {part.report.sentences()[0]}." for name, part in problem.stars.items() if name]
+    return [*problem.sentences()[:1], *stars] if problem.report else stars or problem.sentences()[:1]
+
+
+def _notes(problem: Problem) -> list[str]:
+    """What was assumed for the stars of each catalogue."""
+    notes = [(name, note) for name, part in problem.stars.items() for note in part.report.notes]
+    return [f"{name}: {note}" if name else note for name, note in notes]
+
+
 def _excluded(problem: Problem) -> dict[str, int]:
-    """Rows left out, by reason; those of tables under the constraint's name."""
+    """Rows left out, by reason; those of all but [data] under their name."""
     counts = {} if problem.report is None else dict(problem.report.excluded)
-    for name, table in problem.tables.items():
+    for name, table in problem.counted().items():
         counts |= {f"{name}: {reason}": count for reason, count in table.excluded.items()}
     return counts
 
@@ -127,14 +140,13 @@ def _pictures(problem, found, best, pots, units, rhat, R0: float) -> list[Pictur
             axes = plots.direct_constraint(fit.prediction, part.axes, log=part.log_axes)
             pictures.append(Picture(f"constraint_{name}", axes, caption, "Direct constraints"))
     observed = expected = None
-    if problem.columns:
-        # Colours only select: the model has no distribution of them to compare.
-        columns = {k: v for k, v in problem.columns.items() if k not in ("ids", "colour")}
-        observed = plots.heliocentric(columns)
-        n = PREDICTED_PER_STAR * len(problem.columns["l"])
-        expected = plots.heliocentric(predicted(problem, best, n, problem.config.inference.seed))
-        grid = plots.predictive_grid(observed, expected)
-        pictures.append(Picture("predictive", grid, "Stars and model.", "Stars against the model"))
+    for name, table in problem.stars.items():
+        seen = _against_model(problem, best, name, table.columns)
+        if name == "":
+            observed, expected = seen
+        grid = plots.predictive_grid(*seen)
+        picture, caption = (f"{name}_predictive", f"{name}: stars and model.") if name else _UNNAMED
+        pictures.append(Picture(picture, grid, caption, "Stars against the model"))
     for name, table in problem.binned.items():
         part = problem.config.binned[name]
         survey = eqx.tree_at(lambda node: node.sun, table.survey, best.survey.sun)
@@ -177,16 +189,44 @@ def _pictures(problem, found, best, pots, units, rhat, R0: float) -> list[Pictur
     return pictures
 
 
+_UNNAMED = "predictive", "Stars and model."
+
+
+def _against_model(problem: Problem, best: Any, name: str, stars: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What a catalogue's stars and the model show of the same quantities."""
+    n = PREDICTED_PER_STAR * len(stars["l"])
+    columns = predicted(problem, best, n, problem.config.inference.seed, name)
+    # Colours only select: the model has no distribution of them to compare.
+    absent = [key for key in ("V", "parallax", "distance_modulus", "mu_l", "v_los") if _is_empty(stars, key)]
+    lost = {"ids", "colour", *absent} | ({"mu_b"} if "mu_l" in absent else set())
+    observed, expected = (
+        plots.heliocentric({k: v for k, v in each.items() if k.removesuffix("_error") not in lost})
+        for each in (stars, columns)
+    )
+    return observed, expected
+
+
+def _is_empty(stars: Mapping[str, Any], name: str) -> bool:
+    return name not in stars or not np.any(np.isfinite(stars[name]))
+
+
 def _assumptions(problem: Problem) -> list[str]:
-    """What the configuration assumes of the survey, in sentences."""
+    """What the configuration assumes of the surveys, in sentences."""
     symmetric = "The potential is axisymmetric and symmetric about the plane"
-    if problem.config.data is None:
+    if not problem.stars:
         return [f"{symmetric}.", *_of_constraints(problem)]
-    errors = problem.config.survey.errors.values
-    stated = ", ".join(f"{key} = {value}" for key, value in errors.items() if value is not None)
-    lines = [f"Measurement errors where the catalogue has none: {stated} (mag, mas/yr, km/s, mas)."]
-    if problem.config.survey.extinction is None:
-        lines.append("Magnitudes are not corrected for dust and no dust is modelled.")
+    lines = []
+    for name, part in problem.config.star_catalogues().items():
+        at = f"{name}: " if name else ""
+        values = {key: value for key, value in part.survey.errors.values.items() if value is not None}
+        stated = ", ".join(f"{k} = {v.value if isinstance(v, Free) else v}" for k, v in values.items())
+        lines.append(
+            f"{at}Measurement errors where the catalogue has none: {stated} (mag, mas/yr, km/s, mas)."
+        )
+        if part.survey.extinction is None:
+            lines.append(f"{at}Magnitudes are not corrected for dust and no dust is modelled.")
+    if len(problem.stars) > 1:
+        lines.append("The catalogues are independent: no star is in two of them.")
     lines.append(f"{symmetric}, and the stars are in a steady state.")
     return [*lines, *_of_constraints(problem)]
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from oortax.io.names import check_keys
-from oortax.io.nodes import Node
 from oortax.io.output import sha256
-from oortax.io.rows import RowFilter, RowReport
+from oortax.io.rows import RowReport
+from oortax.io.surveys import KEYS as SURVEY_KEYS
+from oortax.io.surveys import SurveyConfig, cut, parse_survey, place_of
 from oortax.io.tables import QUANTITIES, find_catalogue, read_catalogue
-from oortax.io.toml import value as toml_value
 
-KEYS = ("catalogue", "columns", "cells", "selection", "errors", "extinction", "colour_error", "nodes")
+KEYS = ("catalogue", "columns", "cells", *SURVEY_KEYS, "colour_error", "nodes")
 OBSERVABLES = (
     "mu_0", "mu_90", "mu_l", "mu_b", "v_los", "V", "colour", "parallax", "distance_modulus", "l", "b",
 )  # fmt: skip
@@ -40,42 +40,40 @@ class BinnedConfig:
     catalogue, columns : as of [data]; no parallax is needed
     cells : increasing edges by observable (mu_0, mu_90, mu_l, mu_b, v_los, V, colour, parallax,
         distance_modulus; l and b in deg)
-    survey : `SurveyConfig` of selection, errors and extinction
+    survey : selection, errors and extinction
     colour_error : mag
     nodes : of each component; a power of two
     """
 
     catalogue: str
     cells: Mapping[str, tuple[float, ...]]
-    survey: Any
+    survey: SurveyConfig
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     colour_error: float = 0.02
     nodes: int = 65_536
 
     def resolved(self, folder: Path) -> dict[str, Any]:
         """The table that gives this part, with defaults spelt out."""
-        extinction = self.survey.extinction
-        bundled = not (folder / self.catalogue).is_file()
-        place = self.catalogue if bundled else str(find_catalogue(self.catalogue, folder).resolve())
         return {
-            "catalogue": place,
+            "catalogue": place_of(self.catalogue, folder),
             "columns": dict(self.columns),
             "cells": {name: list(edges) for name, edges in self.cells.items()},
-            "selection": [node.resolved() for node in self.survey.selection],
-            "errors": self.survey.errors.resolved(),
-            **({} if extinction is None else {"extinction": extinction.resolved()}),
+            **self.survey.resolved(),
             "colour_error": self.colour_error,
             "nodes": self.nodes,
         }
 
 
-def parse_binned(name: str, table: Any, survey: Any, folder: Path) -> BinnedConfig:
-    """Check one table; `survey` is its parsed selection, errors and extinction.
+def parse_binned(name: str, table: Any, folder: Path) -> BinnedConfig:
+    """Check one table.
 
     Raises ValueError for unknown keys and observables, edges that do not increase, and sizes without sense;
     FileNotFoundError for a catalogue that is not there.
     """
     where = f"binned.{name}"
+    check_keys(table, KEYS, where)
+    # Errors are drawn once for the nodes: none of them can move.
+    survey = parse_survey({key: table[key] for key in SURVEY_KEYS if key in table}, where, movable=())
     for key in ("catalogue", "cells"):
         if key not in table:
             raise ValueError(f"{where} lacks {key}")
@@ -116,18 +114,9 @@ class BinnedTable:
 
 def read_binned(config: BinnedConfig, folder: Path, sun: Any) -> BinnedTable:
     """Read a catalogue and keep the rows that pass its cuts. Raises ValueError if none does."""
-    from oortax import survey
-
-    selection = [node.build(survey.SELECTIONS) for node in config.survey.selection]
-    columns, report = read_catalogue(config.catalogue, config.columns, folder=folder, distances=False)
-    columns, report = cut(columns, report, config.survey.selection, selection)
-    extinction = config.survey.extinction
-    built = survey.Survey(
-        sun,
-        selection=selection,
-        errors=built_errors(config.survey.errors),
-        extinction=None if extinction is None else extinction.build(survey.EXTINCTIONS),
-    )
+    columns, report = read_catalogue(config.catalogue, config.columns, folder=folder, unmeasured=["distance"])
+    columns, report = cut(columns, report, config.survey)
+    built = config.survey.build(sun)
     cells = {
         name: np.radians(edges) if name in _IN_DEGREES else np.asarray(edges)
         for name, edges in config.cells.items()
@@ -136,33 +125,3 @@ def read_binned(config: BinnedConfig, folder: Path, sun: Any) -> BinnedTable:
         if name in columns and not np.any(np.isfinite(columns[name])):
             raise ValueError(f"{report.source} gives no {name}: map columns.{name}, or count without it")
     return BinnedTable(built, columns, cells, report, sha256(find_catalogue(config.catalogue, folder)))
-
-
-def built_errors(node: Node) -> Any:
-    """The survey's errors: a kind of `survey.ERRORS`, or constants."""
-    from oortax import survey
-
-    return node.build(survey.ERRORS if node.kind is not None else survey.Errors)
-
-
-def cut(
-    columns: Mapping[str, np.ndarray], report: RowReport, nodes: tuple[Node, ...], selection: list[Any]
-) -> tuple[dict[str, np.ndarray], RowReport]:
-    """The rows that pass every cut, and the count of those that do not, by cut."""
-    rows = RowFilter(report.source, len(columns["l"]))
-    # One apparent magnitude: whatever band the cuts name, it is the column mapped to V.
-    observed = {**columns, **{each.band: columns["V"] for each in selection if hasattr(each, "band")}}
-    for node, each in zip(nodes, selection, strict=True):
-        accepted = np.asarray(each.accepts(observed), dtype=bool)
-        rows.drop(~accepted, f"outside {toml_value(node.resolved())}")
-    report = dataclasses.replace(report, notes=()).followed_by(rows.report())
-    if not rows.keep.any():
-        absent = [key for key in ("V", "colour") if not np.isfinite(columns[key]).any()]
-        hint = (
-            f" The catalogue gives no {' and no '.join(absent)}: map columns.{absent[0]}." if absent else ""
-        )
-        raise ValueError(
-            f"no star is left ({'; '.join(report.sentences())}).{hint} Check survey.selection and "
-            "the columns' units."
-        )
-    return {key: values[rows.keep] for key, values in columns.items()}, report

@@ -17,7 +17,8 @@
 
 [data], [survey], [components] and [outliers] describe stars and may be left out together where there are
 [constraints], direct measurements of the potential (see `oortax.io.constraints`). Instead of [data], or
-beside it, [binned.NAME] gives catalogues that are counted in cells (see `oortax.io.binned`).
+beside it, [catalogues.NAME] gives catalogues with surveys of their own (see `oortax.io.catalogues`), and
+[binned.NAME] such as are counted in cells (see `oortax.io.binned`).
 
 A number is fixed; {prior = "...", start = ...} is free. The dotted path of a value in this file
 (`potential.halo.rho_s`) is its name everywhere else.
@@ -30,15 +31,24 @@ from pathlib import Path
 from typing import Any
 
 from oortax.io import toml
-from oortax.io.binned import KEYS, BinnedConfig, parse_binned
+from oortax.io.binned import BinnedConfig, parse_binned
+from oortax.io.catalogues import (
+    CatalogueConfig,
+    check_components,
+    check_files,
+    parse_catalogue,
+    parse_unmeasured,
+)
 from oortax.io.constraints import ConstraintConfig, parse_constraint
 from oortax.io.names import check_keys, nearest
 from oortax.io.nodes import Free, Node, parse_free, parse_node
 from oortax.io.records import parse_record
-from oortax.io.tables import QUANTITIES, find_catalogue
+from oortax.io.surveys import SurveyConfig, parse_survey, place_of
+from oortax.io.tables import QUANTITIES
 
 SECTIONS = (
-    "data", "survey", "binned", "potential", "components", "sun", "outliers", "constraints", "inference",
+    "data", "survey", "catalogues", "binned", "potential", "components", "sun", "outliers", "constraints",
+    "inference",
 )  # fmt: skip
 METHODS = ("maximum", "laplace", "nuts")
 FROM_CATALOGUE = "from_catalogue"
@@ -46,19 +56,11 @@ FROM_CATALOGUE = "from_catalogue"
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """[data]: the catalogue (a path or a bundled name) and its column mapping."""
+    """[data]: the catalogue (a path or a bundled name), its column mapping, what it does not give."""
 
     catalogue: str
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class SurveyConfig:
-    """[survey]: cuts that define the catalogue, errors where it has none, extinction."""
-
-    selection: tuple[Node, ...]
-    errors: Node
-    extinction: Node | None = None
+    unmeasured: list = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +85,8 @@ class Inference:
     likelihood : "conditional" (given the number of stars) or "poisson"
     seed : of every random draw
     chains, warmup, samples, target_accept, max_tree_depth : of NUTS
-    stars : use at most this many stars, drawn at random; None uses all
-    nodes_per_star : integration nodes per star
+    stars : use at most this many stars of a catalogue, drawn at random; None uses all
+    nodes_per_star : integration nodes per star; catalogues may have numbers of their own
     steps : most steps of the maximiser
     settings : numbers handed to the likelihood unchanged
     """
@@ -119,6 +121,17 @@ class Config:
     inference: Inference
     folder: Path = dataclasses.field(default=Path("."), compare=False)
     binned: Mapping[str, BinnedConfig] = dataclasses.field(default_factory=dict)
+    catalogues: Mapping[str, CatalogueConfig] = dataclasses.field(default_factory=dict)
+
+    def star_catalogues(self) -> dict[str, CatalogueConfig]:
+        """Every catalogue that is fitted star by star; that of [data] has the empty name."""
+        if self.data is None:
+            return dict(self.catalogues)
+        data = self.data
+        unnamed = CatalogueConfig(
+            data.catalogue, self.survey, data.columns, tuple(data.unmeasured), self.outliers
+        )
+        return {"": unnamed, **self.catalogues}
 
     def free(self) -> Iterator[tuple[str, Free]]:
         """Dotted path and description of every free parameter."""
@@ -129,41 +142,50 @@ class Config:
             yield from component.stars.free()
             if isinstance(component.weight, Free):
                 yield f"components.{name}.weight", component.weight
+        yield from self.survey.free()
         for node in (self.sun, self.outliers, *(part.node for part in self.constraints.values())):
             if node is not None:
                 yield from node.free()
+        for catalogue in self.catalogues.values():
+            yield from catalogue.free()
 
     def with_inference(self, **changes: Any) -> "Config":
-        """A copy with some of [inference] replaced; None leaves a value as it is."""
+        """A copy with some of [inference] replaced; None leaves a value as it is.
+
+        A number of stars is then that of every catalogue.
+        """
         changes = {key: value for key, value in changes.items() if value is not None}
         table = dataclasses.asdict(self.inference) | changes
         inference = parse_record(Inference, {k: v for k, v in table.items() if v is not None}, "inference")
-        return dataclasses.replace(self, inference=_check_inference(inference))
+        replaced = dataclasses.replace(self, inference=_check_inference(inference))
+        return replaced._with_common_number() if "stars" in changes else replaced
 
     def with_all_stars(self) -> "Config":
         """A copy that uses every star."""
-        return dataclasses.replace(self, inference=dataclasses.replace(self.inference, stars=None))
+        every = dataclasses.replace(self, inference=dataclasses.replace(self.inference, stars=None))
+        return every._with_common_number()
+
+    def _with_common_number(self) -> "Config":
+        """A copy whose catalogues have no numbers of stars of their own."""
+        parts = {name: dataclasses.replace(part, n_stars=None) for name, part in self.catalogues.items()}
+        return dataclasses.replace(self, catalogues=parts)
 
     def as_dict(self) -> dict[str, Any]:
         """The configuration as nested plain types, with every default spelt out."""
-        extinction = self.survey.extinction
         components = {}
         for name, part in self.components.items():
             weight = part.weight.resolved() if isinstance(part.weight, Free) else part.weight
             components[name] = {"weight": weight, "df": part.df.resolved(), "stars": part.stars.resolved()}
         stars: dict[str, Any] = {}
         if self.data is not None:
-            catalogue = find_catalogue(self.data.catalogue, self.folder)
-            bundled = not (self.folder / self.data.catalogue).is_file()
             stars["data"] = {
-                "catalogue": self.data.catalogue if bundled else str(catalogue.resolve()),
+                "catalogue": place_of(self.data.catalogue, self.folder),
                 "columns": dict(self.data.columns),
+                "unmeasured": list(self.data.unmeasured),
             }
-            stars["survey"] = {
-                "selection": [node.resolved() for node in self.survey.selection],
-                "errors": self.survey.errors.resolved(),
-                "extinction": None if extinction is None else extinction.resolved(),
-            }
+            stars["survey"] = self.survey.resolved()
+        if self.catalogues:
+            stars["catalogues"] = {name: part.resolved(self.folder) for name, part in self.catalogues.items()}
         if self.binned:
             stars["binned"] = {name: part.resolved(self.folder) for name, part in self.binned.items()}
         return stars | {
@@ -218,8 +240,8 @@ def parse_config(document: Mapping[str, Any], folder: Path = Path("."), *, forwa
     for name in document:
         _table(document[name], name)
     config = Config(
-        data=_parse_data(document["data"], folder) if "data" in document else None,
-        survey=_parse_survey(document.get("survey", {})),
+        data=_parse_data(document["data"]) if "data" in document else None,
+        survey=parse_survey(document.get("survey", {}), "survey"),
         potential=_parse_potential(document["potential"]),
         components=_parse_components(document["components"]) if "components" in document else {},
         sun=parse_node(document.get("sun", {}), "sun", survey.Sun),
@@ -230,12 +252,16 @@ def parse_config(document: Mapping[str, Any], folder: Path = Path("."), *, forwa
         inference=_check_inference(parse_record(Inference, document.get("inference", {}), "inference")),
         folder=folder,
         binned={
-            name: _parse_binned(name, _table(part, f"binned.{name}"), folder)
+            name: parse_binned(name, _table(part, f"binned.{name}"), folder)
             for name, part in document.get("binned", {}).items()
         },
+        catalogues={
+            name: parse_catalogue(name, part, _star_kinds())
+            for name, part in document.get("catalogues", {}).items()
+        },
     )
-    if config.data is not None:
-        find_catalogue(config.data.catalogue, folder)
+    check_components(config.star_catalogues(), config.components, bool(config.binned))
+    check_files(config.star_catalogues() if not forward else {}, folder)
     return config
 
 
@@ -243,14 +269,20 @@ def _check_sections(document: Mapping[str, Any], forward: bool) -> None:
     """Raise ValueError unless there are a potential and stars or constraints, and stars have components."""
     if not document.get("potential"):
         raise ValueError("the configuration has no [potential]")
-    if document.get("data") or document.get("binned") or forward:
+    if forward or any(document.get(name) for name in ("data", "catalogues", "binned")):
         if not document.get("components"):
             raise ValueError("the configuration has no [components]")
+        stray = [name for name in ("survey", "outliers") if document.get(name)]
+        if document.get("catalogues") and not document.get("data") and stray and not forward:
+            raise ValueError(
+                f"[{stray[0]}] describes the catalogue of [data], which there is not: say it in "
+                "[catalogues.NAME]"
+            )
         return
     of_stars = [name for name in ("components", "survey", "outliers") if document.get(name)]
     if of_stars or not document.get("constraints"):
         reason = f"; [{of_stars[0]}] describes stars" if of_stars else " and no [constraints]"
-        raise ValueError(f"the configuration has no [data]{reason}")
+        raise ValueError(f"the configuration has no [data] and no [catalogues]{reason}")
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:
@@ -259,46 +291,11 @@ def _table(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _parse_data(table: Mapping[str, Any], folder: Path) -> Data:
+def _parse_data(table: Mapping[str, Any]) -> Data:
     data = parse_record(Data, table, "data")
     check_keys(data.columns, QUANTITIES, "data.columns")
+    parse_unmeasured(data.unmeasured, "data")
     return data
-
-
-def _parse_binned(name: str, table: Mapping[str, Any], folder: Path) -> BinnedConfig:
-    check_keys(table, KEYS, f"binned.{name}")
-    cuts = {key: table[key] for key in ("selection", "errors", "extinction") if key in table}
-    try:
-        survey = _parse_survey(cuts)
-    except ValueError as error:
-        raise ValueError(f"binned.{name}: {error}") from error
-    return parse_binned(name, table, survey, folder)
-
-
-def _parse_survey(table: Mapping[str, Any]) -> SurveyConfig:
-    from oortax import survey
-    from oortax.survey import ERRORS, EXTINCTIONS
-
-    check_keys(table, ("selection", "errors", "extinction"), "survey")
-    cuts = table.get("selection", [])
-    if not isinstance(cuts, list):
-        raise ValueError('survey.selection must be a list of tables such as [{kind = "abs_b", min = 25.0}]')
-    errors = _table(table.get("errors", {}), "survey.errors")
-    parsed = SurveyConfig(
-        selection=tuple(
-            parse_node(cut, f"survey.selection[{i}]", survey.SELECTIONS) for i, cut in enumerate(cuts)
-        ),
-        errors=parse_node(errors, "survey.errors", ERRORS if "kind" in errors else survey.Errors),
-        extinction=(
-            parse_node(table["extinction"], "survey.extinction", EXTINCTIONS)
-            if "extinction" in table
-            else None
-        ),
-    )
-    for node in (*parsed.selection, parsed.errors, parsed.extinction):
-        for path, _ in node.free() if node is not None else ():
-            raise ValueError(f"{path} describes the survey and cannot be free: give a number")
-    return parsed
 
 
 def _parse_potential(table: Mapping[str, Any]) -> dict[str, Node]:
@@ -309,7 +306,6 @@ def _parse_potential(table: Mapping[str, Any]) -> dict[str, Node]:
 
 def _parse_components(table: Mapping[str, Any]) -> dict[str, ComponentConfig]:
     from oortax.df import DFS
-    from oortax.stars import MAGNITUDES, STAR_PARTS
 
     components = {}
     for name, part in table.items():
@@ -322,8 +318,7 @@ def _parse_components(table: Mapping[str, Any]) -> dict[str, ComponentConfig]:
             weight = parse_free(weight, f"{where}.weight")
         elif weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float)):
             raise ValueError(f"{where}.weight = {weight!r} must be a number or {{prior = ...}}")
-        kinds = {**MAGNITUDES, FROM_CATALOGUE: from_catalogue_options, **STAR_PARTS}
-        stars = parse_node(part.get("stars", {"kind": FROM_CATALOGUE}), f"{where}.stars", kinds)
+        stars = parse_node(part.get("stars", {"kind": FROM_CATALOGUE}), f"{where}.stars", _star_kinds())
         components[name] = ComponentConfig(parse_node(part["df"], f"{where}.df", DFS), stars, weight)
     rest = [name for name, part in components.items() if part.weight is None]
     if len(rest) != 1:
@@ -332,6 +327,13 @@ def _parse_components(table: Mapping[str, Any]) -> dict[str, ComponentConfig]:
             f"{len(rest)} have none{': ' + ', '.join(rest) if rest else ''}"
         )
     return components
+
+
+def _star_kinds() -> dict[str, Any]:
+    """Kinds of `stars` and of their parts."""
+    from oortax.stars import MAGNITUDES, STAR_PARTS
+
+    return {**MAGNITUDES, FROM_CATALOGUE: from_catalogue_options, **STAR_PARTS}
 
 
 def from_catalogue_options(bins: int = 14, margin: float = 0.1) -> dict[str, Any]:

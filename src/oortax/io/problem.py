@@ -9,15 +9,26 @@ from typing import Any
 import numpy as np
 
 from oortax import params
-from oortax.io.binned import BinnedTable, built_errors, cut, read_binned
-from oortax.io.config import FROM_CATALOGUE, ComponentConfig, Config
+from oortax.io.binned import BinnedTable, read_binned
+from oortax.io.catalogues import CatalogueConfig
+from oortax.io.config import FROM_CATALOGUE, Config
 from oortax.io.luminosity import luminosity_function
 from oortax.io.names import nearest
 from oortax.io.nodes import Free, Node
 from oortax.io.output import sha256
 from oortax.io.priors import check_support, parse_prior
 from oortax.io.rows import RowReport
+from oortax.io.surveys import SurveyConfig, built_errors, cut
 from oortax.io.tables import find_catalogue, missing_velocities, read_catalogue
+
+
+@dataclasses.dataclass(frozen=True)
+class StarTable:
+    """Arrays of `model.Catalogue` (and ids) of one catalogue's stars, and the count of its rows."""
+
+    columns: Mapping[str, np.ndarray]
+    report: RowReport
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,41 +41,56 @@ class Problem:
     model : model.Model with fixed parameters at their values and free ones at their start
     priors : NumPyro distribution by dotted path
     start : starting value by dotted path
-    columns : arrays of `model.Catalogue` and ids, of the stars used; empty without a catalogue
-    report : rows of the catalogue read, excluded and used, and why; None without a catalogue
+    stars : catalogues by name, with the rows used and why others are not; that of [data] has the empty name
     constraints : measured tables by name, as arrays ("circular_velocity": R, v_c, sigma_minus, sigma_plus)
     tables : the same count of rows for each of them
     binned : catalogues that are counted in cells, by name
-    data_sha256 : of the catalogue file, or of all tables together without one
+    data_sha256 : of the catalogue of [data] if there is no other, or of all catalogues or tables together
     """
 
     config: Config
     model: Any
     priors: Mapping[str, Any]
     start: Mapping[str, float]
-    columns: Mapping[str, np.ndarray]
-    report: RowReport | None
+    stars: Mapping[str, StarTable]
     constraints: Mapping[str, Mapping[str, np.ndarray]]
     data_sha256: str
     tables: Mapping[str, RowReport] = dataclasses.field(default_factory=dict)
     binned: Mapping[str, BinnedTable] = dataclasses.field(default_factory=dict)
 
     @property
+    def columns(self) -> Mapping[str, np.ndarray]:
+        """Arrays of the catalogue of [data]; empty without one."""
+        return self.stars[""].columns if "" in self.stars else {}
+
+    @property
+    def report(self) -> RowReport | None:
+        """Rows of the catalogue of [data]; None without one."""
+        return self.stars[""].report if "" in self.stars else None
+
+    @property
     def title(self) -> str:
         """What is fitted, in a few words."""
-        return ", ".join([*self.binned, *self.constraints]) if self.report is None else self.report.source
+        named = [name for name in self.stars if name]
+        if self.report is None:
+            return ", ".join([*named, *self.binned, *self.constraints])
+        return ", ".join([self.report.source, *named])
+
+    def counted(self) -> dict[str, RowReport]:
+        """Rows of all catalogues and tables but that of [data], by name."""
+        stars = {name: part.report for name, part in self.stars.items() if name}
+        return stars | {name: part.report for name, part in self.binned.items()} | dict(self.tables)
 
     def sentences(self) -> list[str]:
-        """The rows of catalogue and tables in words, one sentence per line."""
+        """The rows of catalogues and tables in words, one sentence per line."""
         lines = [] if self.report is None else self.report.sentences()
-        counted = {name: part.report for name, part in self.binned.items()} | dict(self.tables)
-        for name, table in counted.items():
+        for name, table in self.counted().items():
             lines += [f"{name}: {line}" for line in table.sentences()]
         return lines
 
 
 def build(config: Config) -> Problem:
-    """Read the catalogue and the tables, apply the selection, and build the model and its priors.
+    """Read the catalogues and the tables, apply the selections, and build the model and its priors.
 
     Raises
     ------
@@ -72,13 +98,10 @@ def build(config: Config) -> Problem:
         If no star or no point of a table is left, a parameter lies outside its range, a prior reaches
         beyond its parameter's support, or a free value is not a parameter.
     """
-    if config.data is None:
-        magnitudes = {name: _magnitudes(part, config, {}) for name, part in config.components.items()}
-        model = _build_model(config, [], None, magnitudes)
-        priors, start = _priors(config, model)
-        columns, report = {}, None
-    else:
-        model, priors, start, columns, report = _stars(config)
+    seen = {name: _selected(config, part) for name, part in config.star_catalogues().items()}
+    model = _build_model(config, seen)
+    priors, start = _priors(config, model)
+    stars = {name: _used(config, part) for name, part in seen.items()}
     for name, part in model.constraints.items():
         try:
             part.check(model.galaxy.potential)
@@ -88,66 +111,66 @@ def build(config: Config) -> Problem:
     binned = {
         name: read_binned(part, config.folder, model.survey.sun) for name, part in config.binned.items()
     }
-    hashes = {name: each for name, (_, _, each) in read.items()}
-    hashes |= {f"binned.{name}": {"catalogue": part.sha256} for name, part in binned.items()}
     return Problem(
         config=config,
         model=model,
         priors=priors,
         start=start,
-        columns=columns,
-        report=report,
+        stars=stars,
         constraints={name: arrays for name, (arrays, _, _) in read.items()},
         tables={name: counted for name, (_, counted, _) in read.items()},
         binned=binned,
-        data_sha256=_hash(config, hashes),
+        data_sha256=_hash(stars, binned, {name: each for name, (_, _, each) in read.items()}),
     )
 
 
-def _hash(config: Config, tables: Mapping[str, Mapping[str, str]]) -> str:
-    """SHA-256 of the catalogue, or of the tables' own."""
-    if config.data is not None:
-        return sha256(find_catalogue(config.data.catalogue, config.folder))
-    return hashlib.sha256(repr({k: dict(v) for k, v in tables.items()}).encode()).hexdigest()
+def _hash(
+    stars: Mapping[str, StarTable], binned: Mapping[str, BinnedTable], tables: Mapping[str, Any]
+) -> str:
+    """SHA-256 of the catalogue of [data] alone, or of those of all catalogues, or of the tables' own."""
+    if list(stars) == [""]:
+        return stars[""].sha256
+    hashes = {name: dict(each) for name, each in tables.items()}
+    hashes |= {f"catalogues.{name}": {"catalogue": part.sha256} for name, part in stars.items()}
+    hashes |= {f"binned.{name}": {"catalogue": part.sha256} for name, part in binned.items()}
+    return hashlib.sha256(repr(hashes).encode()).hexdigest()
 
 
-def _stars(config: Config) -> tuple[Any, dict[str, Any], dict[str, float], dict[str, np.ndarray], RowReport]:
-    """Model, priors, starts, columns and the count of rows of a fit with a catalogue."""
-    from oortax import survey
+@dataclasses.dataclass(frozen=True)
+class _Selected:
+    """A catalogue's rows that pass its cuts, and its survey's errors."""
 
-    selection = [node.build(survey.SELECTIONS) for node in config.survey.selection]
-    columns, report = _selected(config, selection)
-    errors, notes = _survey_errors(config, columns)
-    report = report.with_notes(notes)
-    magnitudes = {
-        name: _magnitudes(component, config, columns) for name, component in config.components.items()
-    }
-    model = _build_model(config, selection, errors, magnitudes)
-    priors, start = _priors(config, model)
-    columns, notes = _subset(columns, config)
-    columns, report = _assume_errors(
-        columns, errors, report.with_notes([*notes, *missing_velocities(columns)])
-    )
-    return model, priors, start, columns, report
+    config: CatalogueConfig
+    columns: Mapping[str, np.ndarray]
+    report: RowReport
+    errors: Any
 
 
-def _selected(config: Config, selection: list[Any]) -> tuple[dict[str, np.ndarray], RowReport]:
-    """The rows of the catalogue that pass every cut, and the count of those that do not."""
-    assert config.data is not None
-    columns, report = read_catalogue(config.data.catalogue, config.data.columns, folder=config.folder)
-    return cut(columns, report, config.survey.selection, selection)
+def _selected(config: Config, part: CatalogueConfig) -> _Selected:
+    """Read one catalogue and apply its cuts."""
+    read = read_catalogue(part.catalogue, part.columns, folder=config.folder, unmeasured=part.unmeasured)
+    columns, report = cut(*read, part.survey)
+    errors, notes = _survey_errors(part.survey, columns)
+    return _Selected(part, columns, report.with_notes(notes), errors)
 
 
-def _survey_errors(config: Config, columns: Mapping[str, np.ndarray]) -> tuple[Any, list[str]]:
+def _used(config: Config, part: _Selected) -> StarTable:
+    """The stars that a fit uses, with an error for everything that is measured."""
+    wanted = part.config.n_stars or config.inference.stars
+    columns, notes = _subset(part.columns, wanted, config.inference.seed)
+    report = part.report.with_notes([*notes, *missing_velocities(columns)])
+    columns, report = _assume_errors(columns, part.errors, report, part.config.survey)
+    return StarTable(columns, report, sha256(find_catalogue(part.config.catalogue, config.folder)))
+
+
+def _survey_errors(survey: SurveyConfig, columns: Mapping[str, np.ndarray]) -> tuple[Any, list[str]]:
     """The survey's errors; those of parallax and distance modulus that are not given are the medians.
 
     The normalisation folds cuts on the observed parallax over its error; predictions need both.
     """
-    from oortax import survey
-
-    node, notes = config.survey.errors, []
+    node, notes = survey.errors, []
     if node.kind not in (None, "constant"):
-        return node.build(survey.ERRORS), notes
+        return built_errors(node), notes
     for name in ("parallax", "distance_modulus"):
         known = columns[f"{name}_error"][np.isfinite(columns[f"{name}_error"])]
         if node.values.get(name) is not None or len(known) == 0:
@@ -158,22 +181,23 @@ def _survey_errors(config: Config, columns: Mapping[str, np.ndarray]) -> tuple[A
             notes.append(
                 f"the selection is folded over the catalogue's median parallax error, {median:g} mas"
             )
-    return node.build(survey.Errors if node.kind is None else survey.ERRORS), notes
+    return built_errors(node), notes
 
 
-def _subset(columns: Mapping[str, np.ndarray], config: Config) -> tuple[dict[str, np.ndarray], list[str]]:
-    """At most `inference.stars` stars, drawn at random without replacement, in catalogue order."""
-    n, wanted = len(columns["l"]), config.inference.stars
+def _subset(
+    columns: Mapping[str, np.ndarray], wanted: int | None, seed: int
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """At most so many stars, drawn at random without replacement, in catalogue order."""
+    n = len(columns["l"])
     if wanted is None or wanted >= n:
         return dict(columns), []
-    chosen = np.sort(np.random.default_rng(config.inference.seed).choice(n, wanted, replace=False))
-    seed = config.inference.seed
+    chosen = np.sort(np.random.default_rng(seed).choice(n, wanted, replace=False))
     note = f"{wanted:,} of the {n:,} drawn at random (seed {seed}); inference.stars sets how many"
     return {key: values[chosen] for key, values in columns.items()}, [note]
 
 
 def _assume_errors(
-    columns: dict[str, np.ndarray], errors: Any, report: RowReport
+    columns: dict[str, np.ndarray], errors: Any, report: RowReport, survey: SurveyConfig
 ) -> tuple[dict[str, np.ndarray], RowReport]:
     """Fill errors the catalogue does not state with the survey's, and say so."""
     notes = []
@@ -191,7 +215,7 @@ def _assume_errors(
         if not np.all(sigma[missing] > 0):
             raise ValueError(
                 f"{report.source}: {keys[0]} is missing for {int(missing.sum()):,} stars: map a column to "
-                f"it or give survey.errors = {{{keys[0].removesuffix('_error')} = ...}}"
+                f"it or give {survey.errors.where} = {{{keys[0].removesuffix('_error')} = ...}}"
             )
         for key in keys:
             columns[key] = np.where(missing, sigma, columns[key])
@@ -201,33 +225,38 @@ def _assume_errors(
     return columns, report.with_notes(notes)
 
 
-def forward_model(config: Config) -> Any:
-    """The model.Model of a configuration for predictions, with its start values and its populations' colours.
+def forward_model(config: Config, name: str = "") -> Any:
+    """The `model.Sight` of one catalogue of a configuration, for predictions, at its start values.
 
-    Without [data] every component needs `stars` of its own, and the survey's errors are those given. Raises
-    ValueError for what `build` refuses.
+    The populations' colours are there. Without the catalogue's file every component needs `stars` of its own,
+    and the survey's errors are those given. Raises ValueError for what `build` refuses, and for a catalogue
+    that there is not.
     """
-    from oortax import survey
+    if name and name not in config.catalogues:
+        known = ", ".join(config.catalogues) or "none"
+        raise ValueError(f"no [catalogues.{name}]{nearest(name, config.catalogues)} (there are: {known})")
+    if not name and config.catalogues and config.data is None and not config.survey.selection:
+        raise ValueError(
+            f"which survey? Say --catalogue NAME, of {', '.join(config.catalogues)}; [survey] has no cuts"
+        )
+    every = config.star_catalogues()
+    there = {key: part for key, part in every.items() if not key or _is_there(part, config)}
+    # A survey to be seen through that has no stars yet has the errors that are given.
+    seen = {key: _selected(config, part) for key, part in there.items()}
+    return _build_model(config, seen, bound=False).sight(name)
 
-    selection = [node.build(survey.SELECTIONS) for node in config.survey.selection]
-    columns: dict[str, np.ndarray] = {}
-    errors = built_errors(config.survey.errors)
-    if config.data is not None:
-        columns, _ = _selected(config, selection)
-        errors, _ = _survey_errors(config, columns)
-    stars = {
-        name: _magnitudes(part, config, columns, bound=False) for name, part in config.components.items()
-    }
-    return _build_model(config, selection, errors, stars)
+
+def _is_there(part: CatalogueConfig, config: Config) -> bool:
+    try:
+        return find_catalogue(part.catalogue, config.folder).is_file()
+    except FileNotFoundError:
+        return False
 
 
-def _magnitudes(
-    component: ComponentConfig, config: Config, columns: Mapping[str, np.ndarray], bound: bool = True
-) -> Any:
-    """The absolute-magnitude distribution of a component, from its own table or from the stars."""
-    from oortax.stars import MAGNITUDES, STAR_PARTS, AbstractMagnitudes, Tabulated
+def _magnitudes(node: Node, config: Config, measured: _Selected | None, bound: bool) -> Any:
+    """A distribution of absolute magnitudes, from its own table or from the stars of a catalogue."""
+    from oortax.stars import MAGNITUDES, STAR_PARTS, AbstractMagnitudes
 
-    node = component.stars
     if node.kind != FROM_CATALOGUE:
         built = node.build({**MAGNITUDES, **STAR_PARTS})
         if not isinstance(built, AbstractMagnitudes):
@@ -240,18 +269,26 @@ def _magnitudes(
         # A population without free parameters is tabulated once for all, with its colours where they count.
         colours = built.colour_magnitude() if config.binned else None
         return built.bind() if colours is None else colours
-    if not columns:
+    if measured is None:
         raise ValueError(
-            f'{node.where}: kind = "{FROM_CATALOGUE}" needs the catalogue of [data]; give '
+            f'{node.where}: kind = "{FROM_CATALOGUE}" needs a catalogue to measure it from; give '
             '{kind = "population"} or {kind = "gaussian", mean = ..., sigma = ...}'
         )
-    limits = {cut.kind: cut.values for cut in config.survey.selection}
+    return _measured(node, measured)
+
+
+def _measured(node: Node, part: _Selected) -> Any:
+    """The luminosity function of a catalogue's own stars."""
+    from oortax.stars import Tabulated
+
+    columns, where = part.columns, part.config.survey.errors.where.removesuffix(".errors")
+    limits = {each.kind: each.values for each in part.config.survey.selection}
     apparent, absolute = limits.get("magnitude", {}), limits.get("absolute_magnitude", {})
     low, high = absolute.get("min"), absolute.get("max")
     if low is None or high is None:
         raise ValueError(
             f'{node.where}: kind = "{FROM_CATALOGUE}" needs a cut {{kind = "absolute_magnitude", min = ..., '
-            'max = ...} in survey.selection; else give {kind = "gaussian", mean = ..., sigma = ...}'
+            f'max = ...}} in {where}.selection; else give {{kind = "gaussian", mean = ..., sigma = ...}}'
         )
     if apparent.get("min") is not None and math.isfinite(apparent["min"]):
         raise ValueError(
@@ -270,32 +307,59 @@ def _magnitudes(
     return Tabulated(M, log_F)
 
 
-def _build_model(config: Config, selection: list[Any], errors: Any, magnitudes: Mapping[str, Any]) -> Any:
+def _build_model(config: Config, seen: Mapping[str, _Selected], bound: bool = True) -> Any:
     """The model.Model of the configuration at its starting values."""
-    from oortax import model, survey
+    from oortax import model
     from oortax.df import DFS
     from oortax.potential import POTENTIALS, Sum
-    from oortax.survey import EXTINCTIONS
+    from oortax.survey import Sun
 
     _check_weights(config)
-    extinction = config.survey.extinction
     components = {}
     for name, part in config.components.items():
         weight = part.weight.value if isinstance(part.weight, Free) else part.weight
         share: Any = weight
-        components[name] = model.Component(part.df.build(DFS), magnitudes[name], share)
+        stars = _common_magnitudes(name, config, seen, bound)
+        components[name] = model.Component(part.df.build(DFS), stars, share)
+    potential = Sum(**{name: node.build(POTENTIALS) for name, node in config.potential.items()})
+    unnamed = seen.get("")
+    survey = config.survey.build(config.sun.build(Sun), None if unnamed is None else unnamed.errors)
     return model.Model(
-        model.Galaxy(
-            Sum(**{name: node.build(POTENTIALS) for name, node in config.potential.items()}), components
-        ),
-        survey.Survey(
-            config.sun.build(survey.Sun),
-            selection=selection,
-            errors=errors,
-            extinction=None if extinction is None else extinction.build(EXTINCTIONS),
-        ),
+        model.Galaxy(potential, components),
+        survey,
         _outliers(config.outliers),
         {name: part.build() for name, part in config.constraints.items()},
+        {name: _view(part, config, seen.get(name), bound) for name, part in config.catalogues.items()},
+    )
+
+
+def _common_magnitudes(name: str, config: Config, seen: Mapping[str, _Selected], bound: bool) -> Any:
+    """The magnitudes of a component's own stars.
+
+    Those that come from a catalogue come from the first that sees the component and has no other kind of its
+    stars. Where all have others, the first of these stands in.
+    """
+    node, every = config.components[name].stars, config.star_catalogues()
+    of_views = [part.stars[name] for part in every.values() if name in part.stars]
+    plain = [key for key, part in every.items() if part.sees(name) and name not in part.stars]
+    if node.kind == FROM_CATALOGUE and not plain and of_views:
+        node, plain = of_views[0], [key for key, part in every.items() if name in part.stars]
+    first = next((seen[key] for key in plain if key in seen), None)
+    return _magnitudes(node, config, first, bound)
+
+
+def _view(part: CatalogueConfig, config: Config, seen: _Selected | None, bound: bool) -> Any:
+    """The model.View of a catalogue: what is measured from a catalogue is measured from it."""
+    from oortax import model
+
+    stars = {}
+    for name, component in config.components.items():
+        node = part.stars.get(name, component.stars)
+        if part.sees(name) and (name in part.stars or node.kind == FROM_CATALOGUE):
+            stars[name] = _magnitudes(node, config, seen, bound)
+    errors = built_errors(part.survey.errors) if seen is None else seen.errors
+    return model.View(
+        part.survey.cuts(), errors, part.survey.dust(), _outliers(part.outliers), part.components, stars
     )
 
 

@@ -5,7 +5,7 @@ otherwise the customary ones (deg, mas, mas/yr, km/s, mag). astropy's Quantity s
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +69,8 @@ QUANTITIES: dict[str, Quantity] = {
 
 EQUATORIAL = ("ra", "dec", "pmra", "pmdec")
 GALACTIC = ("l", "b", "pm_l_cosb", "pm_b")
+UNMEASURED = ("proper_motion", "distance", "V", "v_los")
+"""What a catalogue may leave out, if it is said."""
 FORMATS = {
     ".fits": "fits", ".fit": "fits", ".fits.gz": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv",
     ".parquet": "parquet", ".pq": "parquet",
@@ -165,7 +167,7 @@ def read_catalogue(
     columns: Mapping[str, Any] | None = None,
     *,
     folder: Path | None = None,
-    distances: bool = True,
+    unmeasured: Collection[str] = (),
 ) -> tuple[dict[str, np.ndarray], RowReport]:
     """Read a catalogue of stars into the arrays of `model.Catalogue`.
 
@@ -175,7 +177,7 @@ def read_catalogue(
     columns : mapping from a key of `QUANTITIES` to a column name, or to {"name": ..., "unit": ...};
         keys left out are looked for under their customary names
     folder : where a relative path starts
-    distances : whether rows without a parallax or distance modulus are of no use
+    unmeasured : what rows may lack, of `UNMEASURED`; v_los always, V where no cut needs it
 
     Returns
     -------
@@ -183,7 +185,8 @@ def read_catalogue(
         distance_modulus_error [mag]; mu_l (with cos b), mu_b and their errors [mas/yr], mu_lb_corr; v_los,
         v_los_error [km/s]; V, colour [mag]; NaN where missing; and ids (integers or strings; row numbers if
         the file has none)
-    report : the rows excluded (position, distance or proper motion missing, parallax <= 0, repeated id)
+    report : the rows excluded (position, distance, proper motion or, where that may be missing, velocity
+        missing, parallax <= 0, repeated id)
 
     Raises
     ------
@@ -199,27 +202,31 @@ def read_catalogue(
     """
     path = find_catalogue(name, folder)
     table = read_table(path)
-    raw = _select(table, columns or {}, distances)
+    raw = _select(table, columns or {}, unmeasured)
     rows = RowFilter(table.source, len(table))
     _check_ranges(raw, table.source)
     stars = _galactic(raw)
     ids = raw.get("id")
     stars["ids"] = np.arange(len(table)) if ids is None else ids
-    _exclude(rows, stars, raw, distances)
+    _exclude(rows, stars, raw, unmeasured)
     rows.require_some("Check the column mapping and the units of parallax and proper motions.")
     stars = {key: values[rows.keep] for key, values in stars.items()}
-    if distances:
+    if "distance" not in unmeasured:
         _check_units_by_physics(stars, table.source)
     return stars, rows.report().with_notes(missing_velocities(stars))
 
 
 def missing_velocities(stars: Mapping[str, np.ndarray]) -> list[str]:
-    """A sentence on the stars without v_los, if there are any."""
-    missing = int(np.isnan(stars["v_los"]).sum())
-    return [f"v_los is missing for {missing:,} of the rows used; it is integrated over"] if missing else []
+    """Sentences on the stars without v_los, and those without proper motion, if there are any."""
+    counts = {"v_los": np.isnan(stars["v_los"]).sum(), "the proper motion": np.isnan(stars["mu_l"]).sum()}
+    return [
+        f"{name} is missing for {int(missing):,} of the rows used; it is integrated over"
+        for name, missing in counts.items()
+        if missing
+    ]
 
 
-def _select(table: Table, mapping: Mapping[str, Any], distances: bool = True) -> dict[str, np.ndarray]:
+def _select(table: Table, mapping: Mapping[str, Any], unmeasured: Collection[str]) -> dict[str, np.ndarray]:
     """The columns by key, converted to the units used inside."""
     for key in mapping:
         if key not in QUANTITIES:
@@ -242,7 +249,7 @@ def _select(table: Table, mapping: Mapping[str, Any], distances: bool = True) ->
             if column is None:
                 continue
         raw[key] = _convert(table, key, column, unit)
-    _require(table, raw, distances)
+    _require(table, raw, unmeasured)
     return raw
 
 
@@ -286,22 +293,36 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def _require(table: Table, raw: Mapping[str, np.ndarray], distances: bool) -> None:
+def _require(table: Table, raw: Mapping[str, np.ndarray], unmeasured: Collection[str]) -> None:
     """Raise unless there are positions, proper motions and, if need be, parallaxes or distance moduli."""
-    if not all(key in raw for key in EQUATORIAL) and not all(key in raw for key in GALACTIC):
+    missing: list[str] = []
+    if not _system(raw, unmeasured):
         # Complain about the system of which more is there.
         system = max((EQUATORIAL, GALACTIC), key=lambda keys: sum(key in raw for key in keys))
         missing = [key for key in system if key not in raw]
-    else:
-        missing = []
-    if distances and "parallax" not in raw and "distance_modulus" not in raw:
+    if "distance" not in unmeasured and "parallax" not in raw and "distance_modulus" not in raw:
         missing.append("parallax")
+    for name, needs in (("proper_motion", "v_los"), ("distance", "V")):
+        if name in unmeasured and needs not in raw and not missing:
+            missing.append(needs)
     if missing:
         key = missing[0]
+        lacks = {"parallax": "distance", "pmra": "proper_motion", "pm_l_cosb": "proper_motion"}.get(key)
+        may = f', or unmeasured = ["{lacks}"] if there is none' if lacks else ""
         raise ValueError(
             f"{table.source} has no column for {', '.join(missing)}{nearest(key, table.columns)}; "
-            f'say columns = {{{key} = "NAME"}} (its columns: {", ".join(table.columns)})'
+            f'say columns = {{{key} = "NAME"}}{may} (its columns: {", ".join(table.columns)})'
         )
+
+
+def _system(raw: Mapping[str, np.ndarray], unmeasured: Collection[str]) -> tuple[str, ...]:
+    """The columns of position and proper motion that serve; none if neither system is whole."""
+    for system in (GALACTIC, EQUATORIAL):
+        needed = system[:2] if "proper_motion" in unmeasured else system
+        half = len(set(system[2:]) & set(raw)) == 1
+        if all(key in raw for key in needed) and not half:
+            return system
+    return ()
 
 
 def _check_ranges(raw: Mapping[str, np.ndarray], source: str) -> None:
@@ -342,14 +363,15 @@ def _galactic(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     def column(key: str, default: float = np.nan) -> np.ndarray:
         return raw[key] if key in raw else np.full(n, default)
 
-    if all(key in raw for key in GALACTIC):
+    motions = "pm_l_cosb" in raw or "pmra" in raw
+    if _system(raw, () if motions else ("proper_motion",)) == GALACTIC:
         l, b = raw["l"] % (2 * np.pi), raw["b"]
-        mu_l, mu_b = raw["pm_l_cosb"], raw["pm_b"]
+        mu_l, mu_b = column("pm_l_cosb"), column("pm_b")
         errors = column("pm_l_cosb_error"), column("pm_b_error"), column("pm_lb_corr", 0.0)
     else:
         psi = sky.position_angle(raw["ra"], raw["dec"])
         l, b = sky.galactic_position(raw["ra"], raw["dec"])
-        mu_l, mu_b = sky.rotate_motion(psi, raw["pmra"], raw["pmdec"])
+        mu_l, mu_b = sky.rotate_motion(psi, column("pmra"), column("pmdec"))
         errors = sky.rotate_errors(
             psi, column("pmra_error"), column("pmdec_error"), column("pmra_pmdec_corr", 0.0)
         )
@@ -363,17 +385,25 @@ def _galactic(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _exclude(
-    rows: RowFilter, stars: Mapping[str, np.ndarray], raw: Mapping[str, np.ndarray], distances: bool = True
+    rows: RowFilter,
+    stars: dict[str, np.ndarray],
+    raw: Mapping[str, np.ndarray],
+    unmeasured: Collection[str],
 ) -> None:
-    """Drop and count rows that cannot be used."""
+    """Drop and count rows that cannot be used; half a proper motion is none."""
     rows.drop(~np.isfinite(stars["l"] + stars["b"]), "the position is missing or NaN")
     modulus = np.isfinite(stars["distance_modulus"])
     which = "parallax and distance_modulus are" if modulus.any() else "parallax is"
-    if distances:
+    if "distance" not in unmeasured:
         rows.drop(~modulus & ~np.isfinite(stars["parallax"]), f"{which} missing or NaN")
         negative = "parallax is zero or negative (no distance can be drawn from it)"
         rows.drop(~modulus & ~(stars["parallax"] > 0), negative)
-    rows.drop(~np.isfinite(stars["mu_l"] + stars["mu_b"]), "a proper motion is missing or NaN")
+    still = ~np.isfinite(stars["mu_l"] + stars["mu_b"])
+    stars |= {name: np.where(still, np.nan, stars[name]) for name in ("mu_l", "mu_b")}
+    if "proper_motion" in unmeasured:
+        rows.drop(still & ~np.isfinite(stars["v_los"]), "proper motion and v_los are missing or NaN")
+    else:
+        rows.drop(still, "a proper motion is missing or NaN")
     rows.drop(np.isinf(stars["v_los"]), "v_los is infinite")
     if "id" in raw:
         rows.drop(_repeated(raw["id"], rows.keep), "the id occurs in an earlier row")
@@ -392,12 +422,12 @@ def _repeated(ids: np.ndarray, keep: np.ndarray) -> np.ndarray:
 
 def _check_units_by_physics(stars: Mapping[str, np.ndarray], source: str) -> None:
     """Raise where typical speeds are no speeds of stars: a wrong unit of parallax, motion or velocity."""
-    if len(stars["l"]) < 20:
-        return
-    modulus = stars["distance_modulus"]
-    s = np.where(np.isfinite(modulus), 10.0 ** (0.2 * modulus - 2.0), 1.0 / stars["parallax"])
-    typical = float(np.median(KAPPA * np.hypot(stars["mu_l"], stars["mu_b"]) * s))
-    if not 0.5 < typical < 2000:
+    modulus, parallax = stars["distance_modulus"], stars["parallax"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s = np.where(np.isfinite(modulus), 10.0 ** (0.2 * modulus - 2.0), 1.0 / parallax)
+        speeds = KAPPA * np.hypot(stars["mu_l"], stars["mu_b"]) * s
+    speeds = speeds[np.isfinite(speeds) & (s > 0)]
+    if len(speeds) >= 20 and not 0.5 < (typical := float(np.median(speeds))) < 2000:
         raise ValueError(
             f"{source}: the median tangential speed, 4.74 mu/parallax, is {typical:.3g} km/s, no speed of "
             "stars: the unit of parallax or of the proper motions is wrong; give it, "

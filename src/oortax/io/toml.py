@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_OF_NAMES = ("potential", "components", "constraints", "catalogues", "binned")
+
 
 def dumps(document: Mapping[str, Any]) -> str:
     """A TOML document of nested mappings, numbers, strings, booleans and lists; None is left out.
@@ -20,9 +22,7 @@ def dumps(document: Mapping[str, Any]) -> str:
     lines: list[str] = []
     for name, table in document.items():
         if isinstance(table, Mapping):
-            _section(
-                lines, [name], table, depth=2 if name in ("potential", "components", "constraints") else 1
-            )
+            _section(lines, [name], table, depth=2 if name in _OF_NAMES else 1)
         elif table is not None:
             lines.insert(0, f"{_key(name)} = {value(table)}")
     return "\n".join(lines) + "\n"

@@ -33,15 +33,18 @@ from oortax.model.coverage import Coverage, coverage
 from oortax.model.db96 import db96_galaxy, db96_survey
 from oortax.model.density import DensityGrid, density_grid
 from oortax.model.diagnose import Diagnosis, diagnose, evaluations
-from oortax.model.galaxy import Component, Galaxy, Model, Outliers
+from oortax.model.galaxy import Component, Galaxy, Model, Outliers, Sight, View
 from oortax.model.likelihood import (
     Derived,
+    Observed,
     PerStar,
     Settings,
     derive,
     log_likelihood,
+    log_likelihood_jointly,
     log_normalisation,
     per_star,
+    per_star_jointly,
     star_points,
 )
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes, filled, make_nodes, whole_volume
@@ -57,6 +60,7 @@ from oortax.model.quantities import (
     over_draws,
     stars_within,
 )
+from oortax.model.seen import check_seen
 from oortax.model.spd import SPD, spd, spd_of_nodes
 from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
 from oortax.model.torus_spd import spd_by_tori
@@ -84,21 +88,25 @@ __all__ = [
     "MockReport",
     "Model",
     "Nodes",
+    "Observed",
     "Outliers",
     "PerStar",
     "SPD",
     "Settings",
+    "Sight",
     "SgrAProperMotion",
     "StarNodes",
     "SurfaceDensity",
     "SurveyNodes",
     "TerminalVelocities",
     "VerticalForce",
+    "View",
     "VolumeNodes",
     "at_the_sun",
     "bin_catalogue",
     "binned_expected",
     "binned_noise",
+    "check_seen",
     "coverage",
     "db96_galaxy",
     "db96_survey",
@@ -115,6 +123,7 @@ __all__ = [
     "log_constraints",
     "log_likelihood",
     "log_likelihood_binned",
+    "log_likelihood_jointly",
     "log_normalisation",
     "make_nodes",
     "masses_within",
@@ -123,6 +132,7 @@ __all__ = [
     "over_draws",
     "parallax_nodes",
     "per_star",
+    "per_star_jointly",
     "predict",
     "quantity_of",
     "spd",

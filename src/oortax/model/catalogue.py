@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 
 from oortax.params import as_array
 
-_REQUIRED = ("l", "b", "mu_l", "mu_b", "V")
-# What tells the distance; any of them may be NaN, and then its error does not matter.
-_OPTIONAL = ("parallax", "distance_modulus", "v_los")
+_REQUIRED = ("l", "b")
+# Any of them may be NaN, and then its error does not matter.
+_OPTIONAL = ("parallax", "distance_modulus", "v_los", "mu_l", "mu_b")
 
 
 @final
@@ -27,19 +27,21 @@ class Catalogue(eqx.Module):
     distance_modulus, distance_modulus_error : shape (N,), mag
         From another source than V (whose F(M) is part of the model); NaN where there is none.
     mu_l, mu_b, mu_l_error, mu_b_error : shape (N,), mas/yr
-        Proper motion (mu_l includes cos b).
+        Proper motion (mu_l includes cos b); both components NaN where not measured.
     mu_lb_corr : shape (N,)
         Correlation of their errors.
     v_los, v_los_error : shape (N,), km/s
         Heliocentric line-of-sight velocity; NaN where not measured.
     V, colour : shape (N,), mag
+        NaN where not measured.
 
-    A star without parallax and distance modulus has its distance from V and F(M) alone. Columns other than
-    l, b, mu_l, mu_b and V may be left out (not the error of a parallax or modulus that is given): errors
-    are then 0, everything else NaN.
+    A star needs a velocity (proper motion, v_los or both) and a distance (parallax, distance modulus, V or
+    any of them together; from V it follows by F(M)). What else is missing is integrated over. Columns other
+    than l and b may be left out (not the error of a parallax or modulus that is given): errors are then 0,
+    everything else NaN.
 
     Raises ValueError if a column is missing, has another length, holds NaN where it must not, or a negative
-    error.
+    error, and for stars without velocity or distance.
     """
 
     l: Float[Array, " N"]
@@ -79,7 +81,7 @@ class Catalogue(eqx.Module):
                     f"Catalogue: column {name} is not finite in {len(rows)} rows (first {rows[0]}); drop them"
                 )
             setattr(self, name, as_array(value))
-        for name in (*_OPTIONAL, "mu_l", "mu_b"):
+        for name in _OPTIONAL:
             measured = np.isfinite(getattr(self, name))
             name = f"{name}_error"
             error = np.asarray(getattr(self, name))
@@ -90,6 +92,19 @@ class Catalogue(eqx.Module):
                     f"Catalogue: column {name} is negative or not finite in {len(rows)} rows "
                     f"(first {rows[0]}); give an error or drop them"
                 )
+
+        known = {name: np.isfinite(np.asarray(getattr(self, name))) for name in (*_OPTIONAL, "V")}
+        for bad, what in (
+            (known["mu_l"] != known["mu_b"], "one of mu_l and mu_b alone"),
+            (~known["mu_l"] & ~known["v_los"], "neither a proper motion (mu_l, mu_b) nor v_los"),
+            (
+                ~known["parallax"] & ~known["distance_modulus"] & ~known["V"],
+                "no parallax, distance_modulus or V",
+            ),
+        ):
+            if np.any(bad):
+                rows = np.flatnonzero(bad)
+                raise ValueError(f"Catalogue: {len(rows)} rows (first {rows[0]}) have {what}; drop them")
 
     def __len__(self) -> int:
         return self.l.shape[0]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from oortax.model.catalogue import Catalogue
-from oortax.model.galaxy import Model
+from oortax.model.galaxy import Model, Sight
 from oortax.model.likelihood import Settings, node_terms, points_of
 from oortax.model.nodes import Nodes
 from oortax.numerics.batching import chunked_map
@@ -32,13 +32,20 @@ class Coverage(NamedTuple):
 
 
 def coverage(
-    model: Model, catalogue: Catalogue, nodes: Nodes, *, finder: Any, settings: Settings | None = None
+    model: Model,
+    catalogue: Catalogue,
+    nodes: Nodes,
+    *,
+    finder: Any,
+    settings: Settings | None = None,
+    name: str = "",
 ) -> Coverage:
     """How much of a model's ln L rests on the fudge, with tori as its action finder.
 
     Parameters
     ----------
     finder : what `log_likelihood` is given, such as `dynamics.pilot_tori` makes
+    name : of the catalogue in the model, where there are several
 
     What is served by the fudge is not wrong by itself: the region is fixed in
     the library's coordinates, the same for stars and normalisation. Raises ValueError if the finder has no
@@ -50,12 +57,13 @@ def coverage(
     if not hasattr(made, "torus_share"):
         raise ValueError("coverage is for finders of tori: give finder=dynamics.pilot_tori(potential, x, v)")
     settings = Settings() if settings is None else settings
-    return Coverage(*map(float, _shares(model, catalogue, nodes, finder, settings)))
+    return Coverage(*map(float, _shares(model.sight(name), catalogue, nodes, finder, settings)))
 
 
 @eqx.filter_jit
-def _shares(model: Model, catalogue: Catalogue, nodes: Nodes, finder, settings: Settings):
-    points = points_of(model.galaxy, model.survey, nodes, finder, settings)
+def _shares(sight: Sight, catalogue: Catalogue, nodes: Nodes, finder, settings: Settings):
+    galaxy, survey, outliers = sight
+    points = points_of(galaxy, survey, nodes, finder, settings)
 
     built: Any = points.finder
 
@@ -63,12 +71,12 @@ def _shares(model: Model, catalogue: Catalogue, nodes: Nodes, finder, settings: 
         return built.actions(*point), 1.0 - built.torus_share(*point)
 
     J, beyond = chunked_map(found, points.places, settings.batch_size)
-    derived = points.with_actions(model.galaxy, nodes, J, settings)
+    derived = points.with_actions(galaxy, nodes, J, settings)
     *actions, _ = points.parts(J)
     *of_fields, of_nodes = points.parts(beyond)
 
     stars, N = nodes.stars, len(catalogue)
-    terms = node_terms(model.galaxy.bound(), model.survey, model.outliers, derived, stars)
+    terms = node_terms(galaxy.bound(), survey, outliers, derived, stars)
     peak = jax.ops.segment_max(terms, stars.star, N, indices_are_sorted=True)
     weight = jnp.exp(terms - peak[stars.star])
     total = partial(jax.ops.segment_sum, segment_ids=stars.star, num_segments=N, indices_are_sorted=True)

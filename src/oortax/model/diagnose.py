@@ -64,8 +64,11 @@ def diagnose(
     paths: tuple[str, ...] = (),
     finder: FinderLike = "StaeckelFudge",
     settings: Settings | None = None,
+    name: str = "",
 ) -> Diagnosis:
     """Measure the errors of a likelihood at one model by doing the normalisation again, finer.
+
+    `name` is that of the catalogue in the model, where there are several.
 
     The finer rule has two more points of the density grid along each axis, and 1.5 times as many nodes along
     each axis of the volume and of the lattices of velocities.
@@ -75,7 +78,8 @@ def diagnose(
         settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=_FINER * settings.refine
     )
     # The finer normalisation needs no stars: one of them keeps the shapes.
-    finely = with_finer_volume(nodes, model.galaxy, model.survey, _FINER)
+    sight = model.sight(name)
+    finely = with_finer_volume(nodes, sight.galaxy, sight.survey, _FINER)
     alone = eqx.tree_at(lambda n: n.stars, finely, jax.tree.map(lambda a: a[:1], nodes.stars))
     one = jax.tree.map(lambda a: a[:1], catalogue)
     start = {path: jnp.asarray(params.get(model, path)) for path in paths}
@@ -83,10 +87,8 @@ def diagnose(
 
     @eqx.filter_jit
     def given(rule, finder, catalogue, nodes, model, values) -> PerStar:
-        at = params.replace(model, values)
-        return per_star(
-            at.galaxy, at.survey, catalogue, nodes, outliers=at.outliers, finder=finder, settings=rule
-        )
+        galaxy, survey, outliers = params.replace(model, values).sight(name)
+        return per_star(galaxy, survey, catalogue, nodes, outliers=outliers, finder=finder, settings=rule)
 
     coarse = partial(given, settings, finder, catalogue, nodes, model)
     fine = partial(given, finer, finder, one, alone, model)
@@ -103,7 +105,7 @@ def diagnose(
 
     ess = np.asarray(stars.ess)
     return Diagnosis(
-        evaluations=evaluations(model, nodes, finder, settings),
+        evaluations=evaluations(model, nodes, finder, settings, name),
         least_ess=float(ess.min()),
         median_ess=float(np.median(ess)),
         lost=int(np.sum(~np.isfinite(np.asarray(stars.log_L)))),
@@ -113,22 +115,22 @@ def diagnose(
     )
 
 
-def evaluations(model: Model, nodes: Nodes, finder: FinderLike, settings: Settings) -> int:
+def evaluations(model: Model, nodes: Nodes, finder: FinderLike, settings: Settings, name: str = "") -> int:
     """Action evaluations per value of ln L: star nodes plus velocity nodes of the density grid."""
 
-    def count(m):
-        parts = zip(m.galaxy.names, nodes.boxes, settings.shapes(nodes), strict=True)
+    def count(galaxy):
+        parts = zip(galaxy.names, nodes.boxes, settings.shapes(nodes), strict=True)
         return [
             velocity_nodes(
-                m.galaxy.components[name].df.bind(circular_orbits(m.galaxy.potential)),
-                m.galaxy.potential,
+                galaxy.components[each].df.bind(circular_orbits(galaxy.potential)),
+                galaxy.potential,
                 box,
                 n_R=n_R,
                 n_z=n_z,
                 refine=settings.refine,
             ).w
-            for name, box, (n_R, n_z) in parts
+            for each, box, (n_R, n_z) in parts
         ]
 
-    shapes = jax.eval_shape(count, model)
+    shapes = jax.eval_shape(count, model.sight(name).galaxy)
     return nodes.n_star_nodes + sum(int(np.prod(w.shape)) for w in shapes)

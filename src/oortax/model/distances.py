@@ -26,8 +26,11 @@ from oortax.survey import Survey
 
 # Points of the trapezoidal rule that represents dW, errors to either side, and how far dW falls at its ends.
 _POINTS, _WIDTHS, _DEPTH = 64, 7.0, 32.0
-# Errors below this share of ln s are rounded up to it.
-_LEAST_WIDTH = 1e-6
+# Errors below this share of a parallax, and of s by a modulus (in mag), are rounded up to it.
+LEAST = 1e-6
+LEAST_MODULUS = 5.0 / np.log(10.0) * LEAST
+# Apparent magnitudes between which a star without one may be.
+_ANY_V = -30.0, 60.0
 # Spread of ln s beyond which the data do not tell a distance.
 _LARGEST_SPREAD = 0.6
 
@@ -76,10 +79,13 @@ def distance_rules(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int)
         raise ValueError(
             f"{len(vague)} stars (first row {vague[0]}) have a distance uncertain by more than a factor "
             f"{np.exp(_LARGEST_SPREAD):.1f} by parallax, distance modulus and V together: add "
-            '{kind = "parallax_snr", min = 5} to the selection, or give a narrower F(M)'
+            '{kind = "parallax_snr", min = 5} to the selection, or give a narrower F(M) or a distance modulus'
         )
     observed = [np.asarray(getattr(catalogue, name)) for name in ("mu_l", "mu_b", "v_los")]
-    u = deviation(galaxy, survey, np.asarray(catalogue.l), np.asarray(catalogue.b), np.exp(mean), *observed)
+    # NaN without a proper motion: then a rule over the velocities that there may be follows.
+    u = np.nan_to_num(
+        deviation(galaxy, survey, np.asarray(catalogue.l), np.asarray(catalogue.b), np.exp(mean), *observed)
+    )
     count = n * (1 + (spread / 0.1).astype(int) + np.minimum(u / 2.0, 3.0).astype(int))
     rules = []
     for size in np.unique(count):
@@ -156,14 +162,15 @@ def _measure(catalogue: Catalogue, galaxy: Galaxy, survey: Survey):
 
 @eqx.filter_jit
 def _log_magnitude(galaxy: Galaxy, survey: Survey, l, b, s, V):
-    """ln p(V | l, b, s) of all components by their shares, at n points."""
+    """ln p(V | l, b, s) of all components by their shares, at n points; 0 where V is not known."""
 
     def one(at):
         terms = [survey.log_magnitude(galaxy.components[name].stars, *at) for name in galaxy.names]
         return logsumexp(jnp.maximum(jnp.stack(terms) + galaxy.log_weights(), -1e5))
 
-    value = jax.lax.map(one, (l, b, s, V), batch_size=4096)
-    return jnp.where(value < -5e4, -jnp.inf, value)
+    known = jnp.isfinite(V)
+    value = jax.lax.map(one, (l, b, s, jnp.where(known, V, 0.0)), batch_size=4096)
+    return jnp.where(known, jnp.where(value < -5e4, -jnp.inf, value), 0.0)
 
 
 def _distance_terms(catalogue: Catalogue, survey: Survey) -> list:
@@ -184,13 +191,13 @@ def _distance_terms(catalogue: Catalogue, survey: Survey) -> list:
 def _measured(catalogue: Catalogue, survey: Survey) -> list[tuple[np.ndarray, np.ndarray, Callable]]:
     """Value, error and the model's value as a function of s, of parallax and distance modulus."""
     parallax = np.asarray(catalogue.parallax) - float(survey.errors.parallax_zero_point)
-    modulus = np.asarray(catalogue.distance_modulus)
-    least = _LEAST_WIDTH * np.where(np.isfinite(parallax), np.abs(parallax), 0.0)
+    modulus = np.asarray(catalogue.distance_modulus) - float(survey.errors.distance_modulus_zero_point)
+    least = LEAST * np.where(np.isfinite(parallax), np.abs(parallax), 0.0)
     return [
         (parallax, np.maximum(np.asarray(catalogue.parallax_error), least), lambda s: 1.0 / s),
         (
             modulus,
-            np.maximum(np.asarray(catalogue.distance_modulus_error), 5.0 / np.log(10.0) * _LEAST_WIDTH),
+            np.maximum(np.asarray(catalogue.distance_modulus_error), LEAST_MODULUS),
             lambda s: 5.0 * np.log10(100.0 * s),
         ),
     ]
@@ -208,8 +215,9 @@ def _interval(catalogue: Catalogue, galaxy: Galaxy, survey: Survey) -> tuple[np.
     wing = _WIDTHS * float(survey.errors.V)
     V = np.asarray(catalogue.V)
     dust = 0.0 if survey.extinction is None else 10.0
-    low = of_modulus(V - supports.max() - wing - dust)
-    high = of_modulus(V - supports.min() + wing)
+    bright, faint = (np.where(np.isfinite(V), V, end) for end in _ANY_V)
+    low = of_modulus(bright - supports.max() - wing - dust)
+    high = of_modulus(faint - supports.min() + wing)
     for known, near, far in (
         (
             np.isfinite(parallax),

@@ -1,7 +1,7 @@
-"""A galaxy: one potential and the stellar populations that live in it."""
+"""A galaxy: one potential and the stellar populations that live in it; and how surveys see it."""
 
 from collections.abc import Mapping
-from typing import final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from oortax.model.constraints import AbstractConstraint
 from oortax.params import AbstractParametric, children, param
 from oortax.potential import AbstractPotential
 from oortax.stars import AbstractMagnitudes
-from oortax.survey import Survey
+from oortax.survey import AbstractErrors, AbstractExtinction, AbstractSelection, Errors, Sun, Survey
 
 
 @final
@@ -83,6 +83,30 @@ class Galaxy(AbstractParametric):
         }
         return Galaxy(self.potential, parts)
 
+    def seen(self, names: tuple[str, ...] = (), stars: Mapping[str, AbstractMagnitudes] | None = None):
+        """The galaxy of some components alone (none named: of all), some with other magnitudes.
+
+        Shares stay in proportion. ValueError for a component that there is not.
+        """
+        stars = {} if stars is None else stars
+        for name in (*names, *stars):
+            if name not in self.components:
+                raise ValueError(f"no component {name!r} (there are {', '.join(self.names)})")
+        if not names or set(names) == set(self.names):
+            if not stars:
+                return self
+            shares: dict[str, Any] = {name: self.components[name].weight for name in self.names}
+        else:
+            every = dict(zip(self.names, jnp.exp(self.log_weights()), strict=True))
+            # A share of nothing stays positive, so that no derivative is NaN.
+            tiny = float(jnp.finfo(jnp.result_type(*every.values())).tiny)
+            shares = {name: jnp.maximum(every[name], tiny) for name in names}
+        parts = {name: self.components[name] for name in shares}
+        return Galaxy(
+            self.potential,
+            {name: Component(p.df, stars.get(name, p.stars), shares[name]) for name, p in parts.items()},
+        )
+
     def log_weights(self) -> Float[Array, " n"]:
         """ln of each component's share, in the order of `names`; -inf if the others leave nothing."""
         if not self.components:
@@ -117,15 +141,98 @@ class Outliers(AbstractParametric):
 
 
 @final
+class View(AbstractParametric):
+    """How one catalogue among several sees the Galaxy; potential, f(J) and Sun are those of the `Model`.
+
+    Attributes
+    ----------
+    selection, errors, extinction
+        As of `survey.Survey`.
+    outliers : Outliers or None
+        Of this catalogue.
+    components : tuple of str, static
+        Those that it holds stars of; empty: all.
+    stars : dict of AbstractMagnitudes
+        F(M) of the components whose stars are of another kind here.
+    """
+
+    selection: tuple[AbstractSelection, ...]
+    errors: AbstractErrors
+    extinction: AbstractExtinction | None
+    outliers: Outliers | None
+    components: tuple[str, ...] = eqx.field(static=True)
+    stars: dict[str, AbstractMagnitudes]
+
+    def __init__(
+        self,
+        selection=(),
+        errors: AbstractErrors | None = None,
+        extinction: AbstractExtinction | None = None,
+        outliers: Outliers | None = None,
+        components: tuple[str, ...] = (),
+        stars: Mapping[str, AbstractMagnitudes] | None = None,
+    ):
+        self.selection = (selection,) if isinstance(selection, AbstractSelection) else tuple(selection)
+        self.errors = Errors() if errors is None else errors
+        self.extinction, self.outliers = extinction, outliers
+        self.components = tuple(sorted(components))
+        self.stars = {} if stars is None else dict(stars)
+        foreign = sorted(set(self.stars) - set(self.components))
+        if self.components and foreign:
+            raise ValueError(
+                f"View(stars=...): {', '.join(foreign)} is not among its components "
+                f"({', '.join(self.components)})"
+            )
+
+    def survey(self, sun: Sun) -> Survey:
+        """The survey, seen from a Sun."""
+        return Survey(sun, self.selection, self.errors, self.extinction)
+
+
+class Sight(NamedTuple):
+    """What one catalogue shows: the galaxy of its components, its survey and its outliers."""
+
+    galaxy: Galaxy
+    survey: Survey
+    outliers: Outliers | None
+
+
+@final
 class Model(AbstractParametric):
-    """Everything a fit can vary: galaxy, survey (with the Sun), outliers and constraints, in one tree.
+    """Everything a fit can vary: galaxy, surveys (with the Sun), outliers and constraints, in one tree.
 
     Paths read `potential.halo.q`, `components.thin.df.sigma_r0`, `sun.V`, `outliers.fraction`,
-    `constraints.masers.V_s`. A constraint holds the nuisance parameters of one measured table, under a
-    name of the user's; the tables are data and are handed to `log_constraints` beside the model.
+    `survey.errors.parallax_zero_point`, `constraints.masers.V_s`, `catalogues.bhb.outliers.fraction`. A
+    constraint holds the nuisance parameters of one measured table, under a name of the user's; the tables
+    are data and are handed to `log_constraints` beside the model.
+
+    `survey` and `outliers` are of the catalogue without a name, `catalogues` of all others.
     """
 
     galaxy: Galaxy = children()
-    survey: Survey = children(default_factory=Survey)
+    survey: Survey = children(only=("sun",), default_factory=Survey)
     outliers: Outliers | None = eqx.field(default=None)
     constraints: dict[str, AbstractConstraint] = eqx.field(default_factory=dict)
+    catalogues: dict[str, View] = eqx.field(default_factory=dict)
+
+    def sight(self, name: str = "") -> Sight:
+        """How a catalogue sees the Galaxy, by its name. ValueError if there is none of this name.
+
+        >>> from oortax import df, potential, stars
+        >>> disc = df.QuasiIsothermal(R_d=2.6, sigma_r0=120.0, R_sigma=8.0, H_d=0.3)
+        >>> halo = df.DB96Halo(a=1.2, b=1.2, beta=3.5, gamma=1.8, A_0=500.0)
+        >>> parts = {"disc": Component(disc, stars.Gaussian(0.8, 0.3), 0.9),
+        ...          "halo": Component(halo, stars.Gaussian(0.8, 0.3))}
+        >>> galaxy = Galaxy(potential.mw_potential_2014(), parts)
+        >>> bhb = View(components=("halo",), stars={"halo": stars.Gaussian(0.6, 0.2)})
+        >>> seen = Model(galaxy, catalogues={"bhb": bhb}).sight("bhb").galaxy
+        >>> seen.names, float(seen.components["halo"].stars.mean)
+        (('halo',), 0.6)
+        """
+        if not name:
+            return Sight(self.galaxy, self.survey, self.outliers)
+        if name not in self.catalogues:
+            raise ValueError(f"no catalogue {name!r} (there are {', '.join(self.catalogues) or 'none'})")
+        view = self.catalogues[name]
+        galaxy = self.galaxy.seen(view.components, view.stars)
+        return Sight(galaxy, view.survey(self.survey.sun), view.outliers)

@@ -2,11 +2,12 @@
 
 One star: L_k = sum_i w_i int ds d^3v ... f_i(J(x, v)) F_i(M) p(obs_k | x, v, M), on the star's fixed nodes.
 Catalogue: ln L = sum_k ln L_k - N ln A with A = sum_i w_i int d^3x S_i rho_i (conditional on N), or with the
-expected number of stars (Poisson).
+expected number of stars (Poisson). Several catalogues of one galaxy: the sum, with all that follows from the
+galaxy computed once.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,10 +20,11 @@ from oortax.df import AbstractDF
 from oortax.dynamics import FINDERS, STAR_FINDERS, AbstractActionFinder, circular_orbits
 from oortax.model.catalogue import Catalogue
 from oortax.model.density import DensityGrid, VelocityNodes, density_grid, velocity_nodes
-from oortax.model.galaxy import Galaxy, Outliers
+from oortax.model.galaxy import Galaxy, Outliers, Sight
 from oortax.model.nodes import Nodes, StarNodes, VolumeNodes
+from oortax.model.zero_points import moved_zero_points
 from oortax.numerics.batching import chunked_map
-from oortax.potential import Grid, circular_velocity, expand
+from oortax.potential import AbstractPotential, Grid, circular_velocity, expand
 from oortax.survey import Survey, phase_space, position
 from oortax.types import Scalar
 
@@ -113,8 +115,37 @@ def derive(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, set
     traced and compiled once.
     """
     points = points_of(galaxy, survey, nodes, finder, settings)
-    J = chunked_map(lambda point: points.finder.actions(*point), points.places, settings.batch_size)
-    return points.with_actions(galaxy, nodes, jax.lax.optimization_barrier(J), settings)
+    (J,) = _actions([points], settings.batch_size)
+    return points.with_actions(galaxy, nodes, J, settings)
+
+
+def _actions(points: "Sequence[Points]", batch_size: int) -> list[Float[Array, "m 3"]]:
+    """Actions at the places of some points, found in one list."""
+    finder = points[0].finder
+    places = points[0].places
+    if len(points) > 1:
+        places = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(each.places for each in points))
+    J = jax.lax.optimization_barrier(chunked_map(lambda at: finder.actions(*at), places, batch_size))
+    ends = np.cumsum([each.places[0].shape[0] for each in points])[:-1]
+    return jnp.split(J, ends) if len(points) > 1 else [J]
+
+
+class Tables(NamedTuple):
+    """What follows from the galaxy alone: the potential in tables, what finds actions in it, bound DFs."""
+
+    potential: AbstractPotential
+    finder: AbstractActionFinder
+    dfs: dict[str, AbstractDF]
+    log_masses: dict[str, Scalar]
+
+
+def tables_of(galaxy: Galaxy, finder: FinderLike, grid: Grid) -> Tables:
+    """The tables of one set of parameters, for all catalogues."""
+    # Barriers keep XLA from copying a table's computation into every loop that reads the table.
+    potential = jax.lax.optimization_barrier(expand(galaxy.potential, grid))
+    orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), finder_of(finder)(potential)))
+    dfs = {name: galaxy.components[name].df.bind(orbits) for name in galaxy.names}
+    return Tables(potential, built, dfs, {name: jnp.log(f.mass()) for name, f in dfs.items()})
 
 
 class Points(NamedTuple):
@@ -122,6 +153,7 @@ class Points(NamedTuple):
 
     finder: AbstractActionFinder
     dfs: tuple[AbstractDF, ...]
+    log_masses: Float[Array, " k"]
     fields: tuple[VelocityNodes, ...]
     x: Float[Array, "n 3"]
     v: Float[Array, "n 3"]
@@ -137,24 +169,29 @@ class Points(NamedTuple):
         """What follows from the actions."""
         *actions, of_stars = self.parts(J)
         grid = density_grid(self.dfs, self.fields, tuple(actions), nodes.boxes, settings.shapes(nodes))
-        log_masses = jnp.log(jnp.stack([f.mass() for f in self.dfs]))
-        return Derived(self.dfs, galaxy.log_weights() - log_masses, grid, self.x, self.v, of_stars)
+        return Derived(self.dfs, galaxy.log_weights() - self.log_masses, grid, self.x, self.v, of_stars)
 
 
-def points_of(galaxy: Galaxy, survey: Survey, nodes: Nodes, finder: FinderLike, settings: Settings) -> Points:
-    """The points of one set of parameters, and the finder in its potential."""
-    # Barriers keep XLA from copying a table's computation into every loop that reads the table.
-    potential = jax.lax.optimization_barrier(expand(galaxy.potential, settings.grid))
-    orbits, built = jax.lax.optimization_barrier((circular_orbits(potential), finder_of(finder)(potential)))
-    dfs = tuple(galaxy.components[name].df.bind(orbits) for name in galaxy.names)
+def points_of(
+    galaxy: Galaxy,
+    survey: Survey,
+    nodes: Nodes,
+    finder: FinderLike,
+    settings: Settings,
+    tables: Tables | None = None,
+) -> Points:
+    """The points of one set of parameters, and the finder in its potential (in `tables`, if there are)."""
+    potential, built, dfs, log_masses = tables or tables_of(galaxy, finder, settings.grid)
+    seen = tuple(dfs[name] for name in galaxy.names)
+    masses = jnp.stack([log_masses[name] for name in galaxy.names])
     fields = tuple(
         velocity_nodes(f, potential, box, n_R=n_R, n_z=n_z, refine=settings.refine)
-        for f, box, (n_R, n_z) in zip(dfs, nodes.boxes, settings.shapes(nodes), strict=True)
+        for f, box, (n_R, n_z) in zip(seen, nodes.boxes, settings.shapes(nodes), strict=True)
     )
     x, v = star_points(potential, survey, nodes.stars)
     places = jnp.concatenate([field.x.reshape(-1, 3) for field in fields] + [x])
     speeds = jnp.concatenate([field.v.reshape(-1, 3) for field in fields] + [v])
-    return Points(built, dfs, fields, x, v, jax.lax.optimization_barrier((places, speeds)))
+    return Points(built, seen, masses, fields, x, v, jax.lax.optimization_barrier((places, speeds)))
 
 
 def star_points(potential, survey: Survey, stars: StarNodes):
@@ -186,9 +223,11 @@ def log_normalisation(
 
 
 def _log_magnitudes(galaxy: Galaxy, survey: Survey, node: StarNodes):
-    """ln of the density of the observed V for every component at a node's distance."""
-    at = node.l, node.b, node.s, node.V
-    return jnp.stack([survey.log_magnitude(galaxy.components[name].stars, *at) for name in galaxy.names])
+    """ln of the density of the observed V for every component at a node's distance; 0 without a V."""
+    known = jnp.isfinite(node.V)
+    at = node.l, node.b, node.s, jnp.where(known, node.V, 0.0)
+    log_F = [survey.log_magnitude(galaxy.components[name].stars, *at) for name in galaxy.names]
+    return jnp.where(known, jnp.stack(log_F), 0.0)
 
 
 def _log_sum(terms):
@@ -244,11 +283,47 @@ def per_star(
     The second is (sum t)^2 / sum t^2 over the terms of a star's quadrature: near 1 if one node carries it.
     """
     settings = Settings() if settings is None else settings
-    galaxy = galaxy.bound()
-    derived = derive(galaxy, survey, nodes, finder, settings)
+    observed = Observed(Sight(galaxy, survey, outliers), catalogue, nodes, settings)
+    return per_star_jointly(galaxy, {"": observed}, finder=finder)[""]
+
+
+class Observed(NamedTuple):
+    """One catalogue of several: how it sees the Galaxy, its stars, their nodes, and its settings."""
+
+    sight: Sight
+    catalogue: Catalogue
+    nodes: Nodes
+    settings: Settings
+
+
+def per_star_jointly(
+    galaxy: Galaxy, catalogues: Mapping[str, Observed], *, finder: FinderLike = "StaeckelFudge"
+) -> dict[str, PerStar]:
+    """`per_star` of catalogues of one galaxy, by name.
+
+    The potential's tables, circular orbits, finder and bound DFs are made once, and the places of all go
+    through the finder in one list: it is traced and compiled once, however many catalogues there are.
+    """
+    names, several = list(catalogues), list(catalogues.values())
+    tables = tables_of(galaxy, finder, several[0].settings.grid)
+    points, galaxies = [], []
+    for each in several:
+        galaxies.append(each.sight.galaxy.bound())
+        seen = galaxies[-1], each.sight.survey, each.nodes
+        points.append(points_of(*seen, finder, each.settings, tables))
+    found = _actions(points, min(each.settings.batch_size for each in several))
+    parts = zip(several, galaxies, points, found, strict=True)
+    stars = [_per_star(g, each, at.with_actions(g, each.nodes, J, each.settings)) for each, g, at, J in parts]
+    return dict(zip(names, stars, strict=True))
+
+
+def _per_star(galaxy: Galaxy, observed: Observed, derived: Derived) -> PerStar:
+    """`per_star` from what follows from the parameters."""
+    (_, survey, outliers), catalogue, nodes, settings = observed
     log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
     stars, N = nodes.stars, len(catalogue)
     terms = node_terms(galaxy, survey, outliers, derived, stars)
+    terms = terms + moved_zero_points(survey, catalogue, nodes)
     peak = jax.lax.stop_gradient(jax.ops.segment_max(terms, stars.star, N, indices_are_sorted=True))
     values = jnp.exp(terms - peak[stars.star])
     total = jax.ops.segment_sum(values, stars.star, N, indices_are_sorted=True)
@@ -285,16 +360,42 @@ def log_likelihood(
     velocity node, linear in the number of stars; memory is bounded by `settings.batch_size`.
     """
     settings = Settings() if settings is None else settings
-    stars = per_star(galaxy, survey, catalogue, nodes, outliers=outliers, finder=finder, settings=settings)
+    observed = Observed(Sight(galaxy, survey, outliers), catalogue, nodes, settings)
+    return log_likelihood_jointly(galaxy, {"": observed}, finder=finder, log_number=log_number)
+
+
+def log_likelihood_jointly(
+    galaxy: Galaxy,
+    catalogues: Mapping[str, Observed],
+    *,
+    finder: FinderLike = "StaeckelFudge",
+    log_number: Any = None,
+) -> Scalar:
+    """ln L of several catalogues of one galaxy: the sum of `log_likelihood`; traceable and differentiable.
+
+    Catalogues are taken for independent: a star that is in two of them counts twice. Each has its own
+    selection, components, magnitudes, outliers and nodes (`Model.sight`). With the Poisson form
+    `log_number` is one number for all, of stars in the whole Galaxy.
+    """
+    stars = per_star_jointly(galaxy, catalogues, finder=finder)
+    total = jnp.zeros(())
+    for name, observed in catalogues.items():
+        total = total + _of_form(stars[name], observed, log_number)
+    return total
+
+
+def _of_form(stars: PerStar, observed: Observed, log_number: Any) -> Scalar:
+    """ln L of one catalogue in the form that its settings say."""
     conditional = jnp.sum(stars.log_L)
-    if settings.form == "conditional":
+    if observed.settings.form == "conditional":
         return conditional
     if log_number is None:
         raise ValueError("the Poisson form needs log_number, ln of the number of stars in the Galaxy")
+    outliers, N = observed.sight.outliers, len(observed.catalogue)
     log_expected = log_number + stars.log_A
     if outliers is not None:
         log_expected = log_expected - jnp.log1p(-outliers.fraction)
-    return conditional + len(catalogue) * log_expected - jnp.exp(log_expected)
+    return conditional + N * log_expected - jnp.exp(log_expected)
 
 
 log_likelihood.per_star = per_star  # type: ignore[attr-defined]

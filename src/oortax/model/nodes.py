@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from oortax.model.catalogue import Catalogue
 from oortax.model.distances import distance_rules
 from oortax.model.galaxy import Galaxy
-from oortax.model.scales import RoughDensity, v_los_rule
+from oortax.model.scales import RoughDensity, motion_rule, v_los_rule
 from oortax.survey import Survey, position
 from oortax.types import Scalar
 
@@ -81,13 +81,15 @@ class Box(NamedTuple):
 class Nodes(eqx.Module):
     """Nodes of the stars and of the volume, and each component's box for the density grid.
 
-    `more` are the points of that grid along either axis that large boxes have beyond those of the settings.
+    `more` are the points of that grid along either axis that large boxes have beyond those of the settings,
+    `zero_points` (of parallax and of distance modulus) those with which the nodes were laid out.
     """
 
     stars: StarNodes
     volume: VolumeNodes
     boxes: tuple[Box, ...]
     more: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    zero_points: Float[Array, "2"] = eqx.field(default_factory=lambda: jnp.zeros(2))
 
     @property
     def n_star_nodes(self) -> int:
@@ -112,9 +114,9 @@ def make_nodes(
     nodes_per_star : int
         Nodes in the distance (`model.distances`), and more of them where it is uncertain. Proper motions and
         v_los are displaced by their own errors at the same abscissae with random signs, which gives every
-        error its variance and no correlation on average. A missing v_los is integrated over by the
-        trapezoidal rule, and not replaced by a number: over the velocities that the components of `galaxy`
-        fill there, given the proper motion.
+        error its variance and no correlation on average. A missing v_los, or proper motion, is integrated
+        over by the trapezoidal rule, and not replaced by a number: over the velocities that the components
+        of `galaxy` fill there, given what is measured (some 50 nodes for a proper motion and a component).
     refine : float
         Multiplies the nodes of the volume along each axis (`diagnose` measures the normalisation's error).
     seed : int
@@ -126,13 +128,18 @@ def make_nodes(
     Raises
     ------
     ValueError
-        For stars whose parallax, distance modulus and V leave the distance open.
+        For stars whose parallax, distance modulus and V leave the distance open, and stars without V in a
+        survey that selects on V.
     """
     if nodes_per_star < 1:
         raise ValueError(f"nodes_per_star must be at least 1, not {nodes_per_star}")
+    _check_magnitudes(catalogue, survey)
     galaxy = galaxy.bound()
     stars = _star_nodes(catalogue, galaxy, survey, nodes_per_star, seed)
-    return Nodes(stars, *(_volume(galaxy, survey, refine, _reach(stars)) if volume is None else volume))
+    errors = survey.errors
+    zero_points = jnp.stack([errors.parallax_zero_point, errors.distance_modulus_zero_point])
+    seen = _volume(galaxy, survey, refine, _reach(stars)) if volume is None else volume
+    return Nodes(stars, *seen, zero_points)
 
 
 class Volume(NamedTuple):
@@ -186,6 +193,17 @@ def _volume(galaxy: Galaxy, survey: Survey, refine: float, reach: float) -> Volu
     return Volume(volume, *_boxes(galaxy, survey, volume))
 
 
+def _check_magnitudes(catalogue: Catalogue, survey: Survey) -> None:
+    """Raise ValueError if the survey selects on V and some stars have none: they cannot have passed."""
+    on_V = [cut.kind for cut in survey.selection if {"V", survey.band} & set(cut.observables)]
+    missing = np.flatnonzero(~np.isfinite(np.asarray(catalogue.V)))
+    if on_V and len(missing):
+        raise ValueError(
+            f"{len(missing)} stars (first row {missing[0]}) have no V, on which the survey selects by "
+            f'{", ".join(on_V)}: give V, or select by {{kind = "distance_modulus"}} or {{kind = "parallax"}}'
+        )
+
+
 def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, seed: int) -> StarNodes:
     columns = {name: np.asarray(getattr(catalogue, name)) for name in catalogue.__dataclass_fields__}
     columns["v_los_error"] = np.hypot(columns["v_los_error"], float(survey.errors.v_los_jitter))
@@ -202,19 +220,27 @@ def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, se
         parts.append({name: values.ravel() for name, values in rows.items()})
     flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     # The Jacobian s^4 of velocities and volume is in the weights of the distances.
-    missing = ~np.isfinite(columns["v_los"])[flat["star"]]
-    if missing.any():
-        open_ = {name: values[missing] for name, values in flat.items()}
-        at = [columns[name][open_["star"]] for name in ("l", "b")] + [open_[k] for k in ("s", "mu_l", "mu_b")]
-        row, v_los, log_step = v_los_rule(galaxy, survey, *at, rng=np.random.default_rng([seed, 1]))
-        filled = {name: values[row] for name, values in open_.items()} | {"v_los": v_los}
-        filled["log_w"] = filled["log_w"] + log_step
-        flat = {name: np.concatenate([values[~missing], filled[name]]) for name, values in flat.items()}
+    flat = _filled(flat, columns, galaxy, survey, "v_los", v_los_rule, np.random.default_rng([seed, 1]))
+    flat = _filled(flat, columns, galaxy, survey, "mu_l", motion_rule, np.random.default_rng([seed, 2]))
     order = np.argsort(flat["star"], kind="stable")
     nodes = {name: jnp.asarray(values[order]) for name, values in flat.items()}
     star = flat["star"][order].astype(np.int32)
     take = {name: jnp.asarray(columns[name][star]) for name in ("l", "b", "V")}
     return StarNodes(**(nodes | take | {"star": jnp.asarray(star)}))
+
+
+def _filled(flat: dict, columns: dict, galaxy: Galaxy, survey: Survey, name: str, rule, rng) -> dict:
+    """The nodes with those of stars without a velocity replaced by the nodes of a rule over it."""
+    missing = ~np.isfinite(columns[name])[flat["star"]]
+    if not missing.any():
+        return flat
+    open_ = {key: values[missing] for key, values in flat.items()}
+    at = [columns[key][open_["star"]] for key in ("l", "b")] + [open_["s"]]
+    at += [open_["v_los"]] if name == "mu_l" else [open_["mu_l"], open_["mu_b"]]
+    row, velocities, log_w = rule(galaxy, survey, *at, rng=rng)
+    filled = {key: values[row] for key, values in open_.items()} | velocities
+    filled["log_w"] = filled["log_w"] + log_w
+    return {key: np.concatenate([values[~missing], filled[key]]) for key, values in flat.items()}
 
 
 def _volume_nodes(galaxy: Galaxy, survey: Survey, refine: float, reach: float) -> VolumeNodes:

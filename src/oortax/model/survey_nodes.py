@@ -316,7 +316,7 @@ def observe_stars(survey: Survey, true: Mapping[str, Any], uniform, colour_error
     sigma = {name: np.asarray(values) for name, values in survey.errors.at(jnp.asarray(true["V"])).items()}
     s = true["s"]
     exact = {**true, "parallax": 1.0 / s + float(survey.errors.parallax_zero_point)}
-    exact["distance_modulus"] = 5.0 * np.log10(100.0 * s)
+    exact["distance_modulus"] = 5.0 * np.log10(100.0 * s) + float(survey.errors.distance_modulus_zero_point)
     scatter = sigma | {"v_los": sigma["v_los_total"], "colour": np.full(len(s), colour_error)}
     columns = {"l": true["l"], "b": true["b"]}
     for name in _NOISE:

@@ -41,8 +41,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
 def heliocentric(catalogue: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Observables to compare, derived from a catalogue's own columns alike for data and model.
 
-    `catalogue` has l, b [rad], parallax [mas] or distance_modulus [mag], and optionally mu_l (with cos b),
-    mu_b [mas/yr], v_los [km/s; NaN if missing], V, colour [mag]. Distances are 1/parallax, where there is no
+    `catalogue` has l, b [rad], and optionally parallax [mas] or distance_modulus [mag], mu_l (with cos b),
+    mu_b [mas/yr], v_los [km/s; NaN if missing], V, colour [mag]. What follows from a distance is left out
+    without one. Distances are 1/parallax, where there is no
     modulus: the same biased estimate on both sides. v_U, v_V, v_W are velocities relative to the Sun towards
     l = 0, l = 90 deg and the NGP; M_V is V less the modulus of that distance. Returns a dict of arrays named
     as in `COLUMNS`.
@@ -55,8 +56,8 @@ def heliocentric(catalogue: Mapping[str, Any]) -> dict[str, np.ndarray]:
     table = {name: np.asarray(values, dtype=float) for name, values in catalogue.items()}
     # Columns without a number count as absent.
     table = {name: values for name, values in table.items() if values.size == 0 or np.isfinite(values).any()}
-    for name in ("l", "b", "parallax"):
-        if name not in table and not (name == "parallax" and "distance_modulus" in table):
+    for name in ("l", "b"):
+        if name not in table:
             raise ValueError(f"catalogue: no column {name!r} (columns: {', '.join(catalogue)})")
     l, b = table["l"], table["b"]
     modulus = table.get("distance_modulus", np.full(l.shape, np.nan))
@@ -66,16 +67,13 @@ def heliocentric(catalogue: Mapping[str, Any]) -> dict[str, np.ndarray]:
     s = np.where((s > 0.0) & np.isfinite(s), s, np.nan)
     cos_b, sin_b, cos_l, sin_l = np.cos(b), np.sin(b), np.cos(l), np.sin(l)
     found = {"parallax": parallax} if "parallax" in table else {}
-    found |= {
-        "distance": s,
-        "z": s * sin_b,
-        "l": np.degrees(np.mod(l, 2 * np.pi)),
-        "b": np.degrees(b),
-    }
+    far = "parallax" in table or "distance_modulus" in table
+    found |= {"distance": s, "z": s * sin_b} if far else {}
+    found |= {"l": np.degrees(np.mod(l, 2 * np.pi)), "b": np.degrees(b)}
     found |= {name: table[name] for name in ("mu_l", "mu_b", "v_los", "V", "colour") if name in table}
-    if "V" in table:
+    if far and "V" in table:
         found["M_V"] = table["V"] - 5.0 * np.log10(100.0 * s)
-    if {"mu_l", "mu_b", "v_los"} <= table.keys():
+    if far and {"mu_l", "mu_b", "v_los"} <= table.keys():
         v_l, v_b, v_s = KAPPA * s * table["mu_l"], KAPPA * s * table["mu_b"], table["v_los"]
         towards_centre = v_s * cos_b - v_b * sin_b
         found["v_U"] = towards_centre * cos_l - v_l * sin_l

@@ -23,6 +23,7 @@ from oortax.survey.healpix import HealpixMap
 from oortax.survey.limits import (
     AbsoluteMagnitude,
     Colour,
+    DistanceModulus,
     LineOfSightVelocity,
     Magnitude,
     Parallax,
@@ -52,6 +53,7 @@ __all__ = [
     "CompletenessGrid",
     "Cone",
     "Declination",
+    "DistanceModulus",
     "DustDisc",
     "DustLayer",
     "DustMap",

@@ -171,6 +171,15 @@ class Intersection(AbstractCombination):
         """Those of all parts."""
         return tuple(V for part in self.parts for V in part.magnitudes_at(parallax))
 
+    def depth(self, modulus, error) -> Any:
+        """The product of the parts."""
+        return prod(part.depth(modulus, error) for part in self.parts)
+
+    def modulus_limits(self) -> tuple[float, float]:
+        """The narrowest of the parts'."""
+        lo, hi = zip(*(part.modulus_limits() for part in self.parts), strict=True)
+        return max(lo), min(hi)
+
     def completeness(self, V) -> Scalar:
         """The product of the parts."""
         value: Any = prod(part.completeness(V) for part in self.parts)

@@ -13,7 +13,7 @@ from oortax.params import AbstractParametric, as_array, param
 
 
 class AbstractErrors(AbstractParametric):
-    """Gaussian measurement errors of a survey (standard deviations) and its parallax zero point.
+    """Gaussian measurement errors of a survey (standard deviations) and its zero points.
 
     A catalogue's own per-star errors are used in the numerator of the likelihood wherever it has
     them. The normalisation and mock catalogues need the errors of stars that are in no catalogue, hence a
@@ -29,6 +29,7 @@ class AbstractErrors(AbstractParametric):
     parallax : mas, not negative; 0 where none is stated
     distance_modulus : mag, not negative; of a distance modulus from another source than V
     parallax_zero_point : mas; observed = 1 / s + zero point + noise
+    distance_modulus_zero_point : mag; observed = 5 log10(s / 10 pc) + zero point + noise
     """
 
     V: eqx.AbstractVar[Array]
@@ -38,6 +39,7 @@ class AbstractErrors(AbstractParametric):
     parallax: eqx.AbstractVar[Array]
     distance_modulus: eqx.AbstractVar[Array]
     parallax_zero_point: eqx.AbstractVar[Array]
+    distance_modulus_zero_point: eqx.AbstractVar[Array]
 
     def at(self, magnitude) -> dict[str, Any]:
         """Errors of a star of this apparent magnitude, by observable.
@@ -93,6 +95,8 @@ class Errors(AbstractErrors):
         Error of a distance modulus from another source than V; 0 (or None) where none is published.
     parallax_zero_point : shape (), mas
         Offset of the catalogue's parallaxes: observed = 1 / s + zero point + noise.
+    distance_modulus_zero_point : shape (), mag
+        Offset of the catalogue's distance moduli (not of those that follow from V and F(M)).
 
     >>> errors = Errors(V=0.01, parallax=0.02)
     >>> round(float(errors.v_los_total), 3)
@@ -106,6 +110,7 @@ class Errors(AbstractErrors):
     parallax: Float[Array, ""] = param(constraints.nonnegative, "mas", "parallax error")
     distance_modulus: Float[Array, ""] = param(constraints.nonnegative, "mag", "distance-modulus error")
     parallax_zero_point: Float[Array, ""] = param(constraints.real, "mas", "parallax offset")
+    distance_modulus_zero_point: Float[Array, ""] = param(constraints.real, "mag", "distance-modulus offset")
 
     def __init__(
         self,
@@ -116,6 +121,7 @@ class Errors(AbstractErrors):
         parallax: Any = None,
         parallax_zero_point: Any = 0.0,
         distance_modulus: Any = None,
+        distance_modulus_zero_point: Any = 0.0,
     ):
         self.V = V
         self.pm = pm
@@ -125,6 +131,7 @@ class Errors(AbstractErrors):
         self.parallax = unstated if parallax is None else parallax
         self.distance_modulus = unstated if distance_modulus is None else distance_modulus
         self.parallax_zero_point = parallax_zero_point
+        self.distance_modulus_zero_point = distance_modulus_zero_point
 
 
 # Factor of DR3's parallax errors, and proper-motion errors in units of parallax errors (mean of both
@@ -155,7 +162,7 @@ class GaiaErrors(AbstractErrors):
         Factor of the astrometric errors; 1.1 or so for what they are underestimated by.
     G_minus_GRVS : shape (), mag
         Colour by which G_RVS follows from G; about 0.5 for solar-type stars, 0.8 to 1 for red giants.
-    V, v_los_jitter, distance_modulus, parallax_zero_point
+    V, v_los_jitter, distance_modulus, parallax_zero_point, distance_modulus_zero_point
         As in `Errors`; V is that of the magnitude on which stars are selected.
 
     The magnitude of `at` is taken for G. Where Gaia has looked more often the errors are smaller than the
@@ -174,6 +181,7 @@ class GaiaErrors(AbstractErrors):
     v_los_jitter: Float[Array, ""] = param(constraints.nonnegative, "km/s", "binary scatter of v_los")
     distance_modulus: Float[Array, ""] = param(constraints.nonnegative, "mag", "distance-modulus error")
     parallax_zero_point: Float[Array, ""] = param(constraints.real, "mas", "parallax offset")
+    distance_modulus_zero_point: Float[Array, ""] = param(constraints.real, "mag", "distance-modulus offset")
 
     def __init__(
         self,
@@ -185,6 +193,7 @@ class GaiaErrors(AbstractErrors):
         v_los_jitter: Any = 0.0,
         distance_modulus: Any = 0.0,
         parallax_zero_point: Any = 0.0,
+        distance_modulus_zero_point: Any = 0.0,
     ):
         if release not in _RELEASES:
             raise ValueError(f"GaiaErrors(release={release!r}): choose one of {', '.join(_RELEASES)}")
@@ -194,6 +203,7 @@ class GaiaErrors(AbstractErrors):
         self.scale, self.V, self.G_minus_GRVS = scale, V, G_minus_GRVS
         self.v_los_jitter, self.distance_modulus = v_los_jitter, distance_modulus
         self.parallax_zero_point = parallax_zero_point
+        self.distance_modulus_zero_point = distance_modulus_zero_point
 
     def _parallax(self, G):
         z = 10 ** (0.4 * (jnp.maximum(G, 13.0) - 15.0))
@@ -253,7 +263,7 @@ class TabulatedErrors(AbstractErrors):
         Errors of parallax (mas), of each proper-motion component (mas/yr) and of v_los (km/s), positive.
     typical : mag, static
         Magnitude of the typical star, for what takes one error for all.
-    V, v_los_jitter, distance_modulus, parallax_zero_point
+    V, v_los_jitter, distance_modulus, parallax_zero_point, distance_modulus_zero_point
         As in `Errors`.
 
     >>> errors = TabulatedErrors([10.0, 14.0], parallax=[0.02, 0.04], pm=[0.02, 0.05], v_los=[0.5, 2.0])
@@ -268,6 +278,7 @@ class TabulatedErrors(AbstractErrors):
     v_los_jitter: Float[Array, ""] = param(constraints.nonnegative, "km/s", "binary scatter of v_los")
     distance_modulus: Float[Array, ""] = param(constraints.nonnegative, "mag", "distance-modulus error")
     parallax_zero_point: Float[Array, ""] = param(constraints.real, "mas", "parallax offset")
+    distance_modulus_zero_point: Float[Array, ""] = param(constraints.real, "mag", "distance-modulus offset")
 
     def __init__(
         self,
@@ -280,6 +291,7 @@ class TabulatedErrors(AbstractErrors):
         v_los_jitter: Any = 0.0,
         distance_modulus: Any = 0.0,
         parallax_zero_point: Any = 0.0,
+        distance_modulus_zero_point: Any = 0.0,
     ):
         self.magnitude = tuple(np.asarray(magnitude, dtype=float).ravel().tolist())
         if len(self.magnitude) < 2 or not np.all(np.diff(self.magnitude) > 0):
@@ -296,6 +308,7 @@ class TabulatedErrors(AbstractErrors):
         self.typical = float(np.mean(self.magnitude) if typical is None else typical)
         self.V, self.v_los_jitter, self.distance_modulus = V, v_los_jitter, distance_modulus
         self.parallax_zero_point = parallax_zero_point
+        self.distance_modulus_zero_point = distance_modulus_zero_point
 
     @classmethod
     def from_catalogue(

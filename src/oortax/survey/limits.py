@@ -5,6 +5,7 @@ from typing import Any, ClassVar, final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr
 
 from oortax.survey.selection import (
     AbstractSelection,
@@ -189,6 +190,45 @@ class Parallax(AbstractSelection):
         return within(column(columns, "parallax", self.kind), self.min, self.max)
 
     def parallax_limits(self, V, parallax_error) -> Limits:
+        """The limits themselves."""
+        return self.min, self.max
+
+
+@final
+class DistanceModulus(AbstractSelection):
+    """min <= observed distance modulus <= max, in mag: of a modulus from another source than V.
+
+    For catalogues that are cut in distance and list no magnitude. The folded probability includes the
+    survey's error of the distance modulus, which must be given, and its zero point.
+
+    >>> DistanceModulus(max=15.0).accepts({"distance_modulus": [14.0, 15.1, float("nan")]}).tolist()
+    [True, False, False]
+    """
+
+    kind: ClassVar[str] = "distance_modulus"
+    min: float = eqx.field(static=True)
+    max: float = eqx.field(static=True)
+
+    def __init__(self, min: float | None = None, max: float | None = None):
+        self.min, self.max = checked_limits("distance_modulus", min, max)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("distance_modulus",)
+
+    def accepts(self, columns: Columns) -> np.ndarray:
+        """Rows with a distance modulus within the limits."""
+        return within(column(columns, "distance_modulus", self.kind), self.min, self.max)
+
+    def _chance(self, observed: dict, one) -> Any:
+        return one * inside(observed["distance_modulus"], self.min, self.max)
+
+    def depth(self, modulus, error) -> Any:
+        """Phi((max - modulus) / error) - Phi((min - modulus) / error)."""
+        high = 1.0 if np.isinf(self.max) else ndtr((self.max - modulus) / error)
+        return high if np.isinf(self.min) else high - ndtr((self.min - modulus) / error)
+
+    def modulus_limits(self) -> tuple[float, float]:
         """The limits themselves."""
         return self.min, self.max
 

@@ -8,6 +8,7 @@ from oortax.survey.healpix import HealpixMap
 from oortax.survey.limits import (
     AbsoluteMagnitude,
     Colour,
+    DistanceModulus,
     LineOfSightVelocity,
     Magnitude,
     Parallax,
@@ -24,6 +25,7 @@ SELECTIONS: dict[str, type[AbstractSelection]] = {
         Colour,
         Parallax,
         ParallaxSNR,
+        DistanceModulus,
         ProperMotion,
         LineOfSightVelocity,
         AbsLatitude,

@@ -206,6 +206,14 @@ class AbstractSelection(AbstractParametric):
         """Observed apparent magnitudes at which `parallax` (mas) is just on a limit that moves with V."""
         return ()
 
+    def depth(self, modulus, error) -> Any:
+        """Chance that a star passes by its observed distance modulus, of the true one (mag) and its error."""
+        return 1.0
+
+    def modulus_limits(self) -> tuple[float, float]:
+        """Interval of the observed distance modulus that passes."""
+        return -np.inf, np.inf
+
     def completeness(self, V) -> Scalar:
         """Probability that a star of observed apparent magnitude V is in the catalogue at all."""
         return jnp.ones_like(jnp.asarray(V, dtype=jnp.result_type(V, float)))

@@ -135,7 +135,9 @@ class Survey(AbstractParametric):
             "mu_b_error": sigma["mu_b"],
             "v_los": star.v_los + sigma["v_los_total"] * noise[4],
             "v_los_error": sigma["v_los"],
-            "distance_modulus": distance_modulus(star.s) + sigma["distance_modulus"] * noise[5],
+            "distance_modulus": distance_modulus(star.s)
+            + self.errors.distance_modulus_zero_point
+            + sigma["distance_modulus"] * noise[5],
         }
 
     @property
@@ -249,27 +251,47 @@ class Survey(AbstractParametric):
             error = error_at(mu + (bounds[0] + bounds[1]) / 2)
         error = self.errors.parallax if error is None else error
         value = fold(self.selection, density, bounds, breaks, mu, parallax, error, (l, b), error_at)
+        modulus = distance_modulus(safe) + self.errors.distance_modulus_zero_point
+        for selection in self.selection:
+            value = value * selection.depth(modulus, self.errors.distance_modulus)
         return jnp.where(valid, self.sky(l, b) * value, 0.0)
 
     def distance_range(self, stars: Any) -> tuple[Scalar, Scalar]:
-        """Distances (kpc) outside which no star of the population passes the magnitude limits.
+        """Distances (kpc) outside which no star of the population passes limits of magnitude or modulus.
 
         `folded` is below 1e-8 there. Dust only brings the far end nearer. ValueError if the survey
         has no faint limit.
         """
         V_lo, V_hi = self.magnitude_limits()
-        if not np.isfinite(V_hi):
+        low, high = self._moduli()
+        if not np.isfinite(V_hi) and not high:
             raise ValueError(
-                "the survey has no faint limit, so its volume is unbounded: "
-                "add a magnitude selection with a max"
+                "the survey has no faint limit, so its volume is unbounded: add a magnitude selection with a "
+                "max, or, where distance moduli are listed, one of distance_modulus"
             )
         lo, hi = stars.support
         wing = WINGS * self.errors.V
-        far = 10 ** (0.2 * (V_hi - (lo - wing)) - 2)
-        near = 10 ** (0.2 * (V_lo - (hi + wing)) - 2) if np.isfinite(V_lo) else jnp.zeros_like(far)
-        if self.extinction is not None:
-            near = jnp.zeros_like(far)
+        ends = [V_hi - (lo - wing)] if np.isfinite(V_hi) else []
+        far = 10 ** (0.2 * jnp.min(jnp.stack(ends + high[-1:])) - 2)
+        starts = [V_lo - (hi + wing)] if np.isfinite(V_lo) and self.extinction is None else []
+        starts += low[:1]
+        near = 10 ** (0.2 * jnp.max(jnp.stack(starts)) - 2) if starts else jnp.zeros_like(far)
+        near = jnp.minimum(near, far)
         return jax.lax.stop_gradient(near), jax.lax.stop_gradient(far)
+
+    def _moduli(self) -> tuple[list, list]:
+        """True distance moduli about the limits in the observed one: at the nearer limit and at the farther.
+
+        Half the error's wings, and all of them, to either side; in ascending order; none without a limit.
+        """
+        limits = [selection.modulus_limits() for selection in self.selection]
+        ends = max([lo for lo, _ in limits], default=-np.inf), min([hi for _, hi in limits], default=np.inf)
+        wing, zero_point = WINGS * self.errors.distance_modulus, self.errors.distance_modulus_zero_point
+        near, far = (
+            [end - zero_point + k * wing for k in (-1.0, -0.5, 0.0, 0.5, 1.0)] if np.isfinite(end) else []
+            for end in ends
+        )
+        return near, far
 
     def magnitude_limits(self) -> tuple[float, float]:
         """Interval of the observed apparent magnitude outside which no star passes."""
@@ -287,10 +309,11 @@ class Survey(AbstractParametric):
         near, far = self.distance_range(stars)
         limits = [V for V in self.magnitude_limits() if np.isfinite(V)]
         limits += sorted({V for selection in self.selection for V in selection.magnitude_steps()})
-        moduli = jnp.stack([jnp.asarray(V - M, near.dtype) for V in limits for M in stars.support])
+        moduli = jnp.asarray([V - M for V in limits for M in stars.support], near.dtype)
         found = [10 ** (0.2 * moduli - 2)]
         if self.extinction is not None and l is not None and b is not None:
             found = [jax.vmap(lambda mu: self._distance_behind_dust(mu, l, b))(moduli)]
+        found += [10 ** (0.2 * jnp.atleast_1d(modulus) - 2) for part in self._moduli() for modulus in part]
         # A cut in M_obs meets a limit in V at one observed parallax, whatever the dust. At 100 mas V = M.
         steps = [M for selection in self.selection for M in selection.magnitudes_at(100.0)]
         for M in steps:
@@ -342,6 +365,13 @@ def _check(survey: Survey) -> None:
             f"Survey: the selection keeps nothing, for its cuts ask for magnitudes above {lo:g} and "
             f"below {hi:g}"
         )
+    modulus_error = survey.errors.distance_modulus
+    if any("distance_modulus" in s.columns for s in survey.selection) and eqx.is_array(modulus_error):
+        if not isinstance(modulus_error, Tracer) and not bool(np.all(np.asarray(modulus_error) > 0)):
+            raise ValueError(
+                "Survey: the selection uses the observed distance modulus, so its error must be folded over; "
+                "give Errors(distance_modulus=...) the catalogue's typical error in mag, for example 0.1"
+            )
     error = survey.errors.parallax
     if any(s.uses_parallax for s in survey.selection) and eqx.is_array(error):
         if not isinstance(error, Tracer) and not bool(np.all(np.asarray(error) > 0)):
