@@ -31,7 +31,7 @@ def test_help_names_every_command(capsys):
     assert code == 0 and all(name in out for name in ("demo", "fit", "check", "info"))
 
 
-@pytest.mark.parametrize("command", ["demo", "fit", "check", "forecast", "calibrate", "info"])
+@pytest.mark.parametrize("command", ["demo", "fit", "check", "forecast", "calibrate", "compare", "info"])
 def test_each_command_has_help_and_json(capsys, command):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0 and "--json" in out
@@ -57,6 +57,8 @@ def test_fit_has_the_promised_flags(capsys):
         (["check", "nowhere.toml"], "nowhere.toml"),
         (["forecast", "nowhere.toml", "--n", "100"], "nowhere.toml"),
         (["calibrate", "nowhere.toml"], "nowhere.toml"),
+        (["compare", "nowhere"], "at least two folders"),
+        (["compare", "nowhere", "elsewhere"], "nowhere holds no fit"),
         (["info", "--site"], "--cite"),
     ],
 )

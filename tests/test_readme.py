@@ -65,7 +65,7 @@ def test_files_exist():
 
 def test_commands_and_options_exist():
     commands = set(re.findall(r"`oortax ([a-z0-9]+)", TEXT))
-    known = ("demo", "fit", "check", "predict", "mock", "forecast", "calibrate", "db96", "info")
+    known = ("demo", "fit", "check", "predict", "mock", "forecast", "calibrate", "compare", "db96", "info")
     assert commands == set(known)
     options = {
         option

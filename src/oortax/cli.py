@@ -1,4 +1,4 @@
-"""The command line: `oortax demo | fit | check | predict | mock | forecast | calibrate | db96 | info`.
+"""The command line: `oortax demo`, `fit`, `check`, `compare`, `predict`, `mock`, `forecast`, ...
 
 Arguments are parsed here and nowhere else; the work is in `oortax.commands`. Importing this module
 imports neither JAX nor the rest of the package.
@@ -114,6 +114,32 @@ def check(config: Path, /, *, json: Json = False, stars: Stars = None, seed: See
     from oortax.commands.check import check as run
 
     run(config, json=json, changes={"stars": stars, "seed": seed})
+
+
+@app.command
+def compare(
+    folders: tuple[Path, ...],
+    /,
+    *,
+    draws: int = 400,
+    out: Annotated[Path | None, Parameter(help="Write the figures to this JSON file.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare models fitted to the same stars by how well they predict stars left out (PSIS-LOO).
+
+    Parameters
+    ----------
+    folders
+        Two or more folders that `oortax fit` has written.
+    draws
+        Draws of each posterior to use.
+    """
+    from oortax.commands import session
+
+    session.prepare()
+    from oortax.commands.compare import compare as run
+
+    run(folders, draws=draws, out=out, json=json)
 
 
 Finder = Annotated[str | None, Parameter(help="Action finder, a name of oortax.dynamics.FINDERS.")]

@@ -37,22 +37,36 @@ class LogLikelihood:
 
     def __call__(self, tree: Any, data: Mapping[str, Any]) -> Any:
         # Once for stars and tables: where the potential is made of densities, its expansion costs something.
-        pot = potential.expand(tree.galaxy.potential)
-        tree = eqx.tree_at(lambda node: node.galaxy.potential, tree, pot)
+        tree = _in_tables(tree)
         total = model.log_constraints(tree, data["curves"])
-        finder = self.finder if data.get("finder") is None else data["finder"]
+        finder = self.finder_in(data)
         for survey, binned in data.get("binned", {}).values():
             survey = eqx.tree_at(lambda node: node.sun, survey, tree.survey.sun)
             total = total + model.log_likelihood_binned(tree.galaxy, survey, binned, finder=finder)
         if not data["stars"]:
             return total
+        return total + model.log_likelihood_jointly(*self._stars(tree, data), finder=finder)
+
+    def per_star(self, tree: Any, data: Mapping[str, Any]) -> dict[str, model.PerStar]:
+        """ln L_k - ln A of every star of each catalogue, by its name."""
+        return model.per_star_jointly(*self._stars(_in_tables(tree), data), finder=self.finder_in(data))
+
+    def finder_in(self, data: Mapping[str, Any]) -> Any:
+        """What makes the action finder: by name, or prepared for these stars."""
+        return self.finder if data.get("finder") is None else data["finder"]
+
+    def _stars(self, tree: Any, data: Mapping[str, Any]) -> tuple[model.Galaxy, dict[str, model.Observed]]:
         # Populations are tabulated once for the catalogues that share them.
         tree = eqx.tree_at(lambda node: node.galaxy, tree, tree.galaxy.bound())
-        stars = {
+        return tree.galaxy, {
             name: model.Observed(tree.sight(name), catalogue, nodes, self.settings_for(catalogue, name))
             for name, (catalogue, nodes) in data["stars"].items()
         }
-        return total + model.log_likelihood_jointly(tree.galaxy, stars, finder=finder)
+
+
+def _in_tables(tree: Any) -> Any:
+    """A model whose potential is expanded."""
+    return eqx.tree_at(lambda node: node.galaxy.potential, tree, potential.expand(tree.galaxy.potential))
 
 
 def catalogue_of(problem: Problem, name: str = "") -> Any:
