@@ -38,6 +38,7 @@ def write(
         many = plots.potentials_at(many, found.draws, QUANTITIES_DRAWN)
     derived = plots.local_quantities(many, R0=_R0_of(found, many, R0))
     diagnostics = dict(numerical_checks(problem, posterior, best))
+    diagnostics |= shifts(found.draws, diagnostics)
     if judged is not None:
         diagnostics |= {key: value for key, value in judged._asdict().items() if key != "sentence"}
     column = {
@@ -82,6 +83,34 @@ def _R0_of(found: Any, pots: Any, R0: float) -> Any:
         return R0
     values = np.ravel(found.draws["sun.R0"])
     return values[np.unique(np.linspace(0, values.size - 1, min(len(pots), values.size)).round().astype(int))]
+
+
+def shifts(draws: Mapping[str, np.ndarray], checks: Mapping[str, Any]) -> dict[str, float]:
+    """How far the normalisation's error moves the parameters: of all the largest, in posterior sigma.
+
+    An error g of d ln L/d theta moves the maximum by C g, C being the covariance of the posterior's draws;
+    errors of several catalogues add up. Empty without draws to tell it.
+
+    >>> draws = {"a": np.array([0.0, 2.0, 0.0, 2.0]), "b": np.array([0.0, 0.0, 4.0, 4.0])}
+    >>> found = shifts(draws, {"error of d ln L/d a": 0.05, "cap: error of d ln L/d b": -0.2})
+    >>> {name: round(value, 2) for name, value in found.items()}
+    {'shift of b by the error of ln A (largest; in sigma)': 0.46}
+    """
+    values = np.array([np.asarray(value, float).ravel() for value in draws.values()])
+    errors = np.array(
+        [
+            sum(float(e) for name, e in checks.items() if name.endswith(f"error of d ln L/d {path}"))
+            for path in draws
+        ]
+    )
+    if values.shape[1:] < (2,) or not errors.any():
+        return {}
+    covariance = np.atleast_2d(np.cov(values))
+    sigma = np.sqrt(np.diag(covariance))
+    moved = np.abs(covariance @ errors) / np.where(sigma > 0.0, sigma, np.inf)
+    worst = int(np.argmax(moved))
+    name = f"shift of {list(draws)[worst]} by the error of ln A (largest; in sigma)"
+    return {name: float(moved[worst])}
 
 
 def _introduction(problem: Problem) -> list[str]:
