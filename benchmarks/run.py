@@ -2,7 +2,7 @@
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
 reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
-calibration, mock_fit, held_out; gpu, which needs one; and mocks and binned, which need the catalogues (see
+calibration, mock_fit, held_out, nuts; gpu, which needs one; and mocks and binned, which need the catalogues (see
 there). Those not run are kept as they are.
 """
 
@@ -28,6 +28,7 @@ import likelihood
 import mock_fit
 import mocks
 import moments
+import nuts
 import orbit_library
 import potentials
 import recovery
@@ -62,6 +63,7 @@ BENCHMARKS = {
     "survey_mock": survey_mock,
     "mock_fit": mock_fit,
     "held_out": held_out,
+    "nuts": nuts,
     "mocks": mocks,
     "binned": binned,
 }
