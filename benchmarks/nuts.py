@@ -1,9 +1,9 @@
 """The demo's posterior with 10,000 stars and the interpolated fudge, by `oortax fit` on two cores.
 
-Run `python benchmarks/nuts.py` (half an hour; `--stars 2000` for less). The command runs in a process of its own
-with an empty cache of compiled programs. s: the whole command, compilation, maximum and pictures included; R-hat,
-ESS: the largest and the smallest bulk effective number of draws, of all parameters; gradients: of both chains,
-warm-up included; ESS per gradient, and per second of the whole command.
+Run `python benchmarks/nuts.py` (half an hour; `--stars 2000` for less). The command runs in a process of its
+own with an empty cache of compiled programs. s: the whole command, compilation, maximum and pictures
+included; R-hat, ESS: the largest and the smallest bulk effective number of draws, of all parameters;
+gradients: of both chains, warm-up included; ESS per gradient, and per second of the whole command.
 """
 
 import argparse
@@ -25,10 +25,8 @@ STARS, FINDERS = 10_000, ("InterpolatedFudge",)
 def row(finder: str, stars: int, folder: Path) -> dict[str, Any]:
     """One fit."""
     text = data.demo_config().read_text(encoding="utf-8")
-    for old, new in (
-        ('finder = "StaeckelFudge"', f'finder = "{finder}"'),
-        ("stars  = 2000", f"stars  = {stars}"),
-    ):
+    changes = {'finder = "StaeckelFudge"': f'finder = "{finder}"', "stars  = 2000": f"stars  = {stars}"}
+    for old, new in changes.items():
         if text.count(old) != 1:
             raise RuntimeError(f"the demo's configuration has no {old}")
         text = text.replace(old, new)

@@ -2,8 +2,8 @@
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
 reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
-calibration, mock_fit, held_out, nuts; gpu, which needs one; and mocks and binned, which need the catalogues (see
-there). Those not run are kept as they are.
+calibration, mock_fit, held_out, nuts; gpu, which needs one; and mocks and binned, which need the catalogues
+(see there). Those not run are kept as they are.
 """
 
 import platform
