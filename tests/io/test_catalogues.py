@@ -51,6 +51,7 @@ V = {prior = "Normal(12.24, 2.0)"}
 nodes_per_star = 1
 """
 NAMES = ("north", "south")
+GAUSSIAN = {"kind": "gaussian", "mean": 0.6, "sigma": 0.2}
 OWN = "catalogues.north.errors.parallax_zero_point", "catalogues.north.outliers.fraction"
 
 
@@ -147,7 +148,7 @@ def two_components(document):
     """The document with a halo beside the disc."""
     document["components"]["disc"]["weight"] = 0.9
     halo = {"kind": "DB96Halo", "a": 1.2, "b": 1.2, "beta": 3.5, "gamma": 1.8, "A_0": 500.0}
-    document["components"]["halo"] = {"df": halo, "stars": {"kind": "gaussian", "mean": 0.6, "sigma": 0.2}}
+    document["components"]["halo"] = {"df": halo, "stars": GAUSSIAN}
     return document["catalogues"]
 
 
@@ -174,10 +175,10 @@ def test_catalogues_that_share_no_population(document, folder):
         ("components", "disc", ("catalogues.south.components = 'disc' must be a list",)),
         (
             "stars",
-            {"hallo": {"kind": "gaussian", "mean": 0.6, "sigma": 0.2}},
+            {"hallo": GAUSSIAN},
             ("no component 'hallo'", "halo"),
         ),
-        ("stars", {"halo": {"kind": "gaussian", "mean": 0.6, "sigma": 0.2}}, ("not among", "components")),
+        ("stars", {"halo": GAUSSIAN}, ("not among", "components")),
         ("stars", {"disc": {"kind": "gausian"}}, ("catalogues.south.stars.disc", "did you mean 'gaussian'")),
         ("selction", [], ("catalogues.south", "'selction'", "'selection'")),
         ("errors", {"pm": {"prior": "HalfNormal(1)"}}, ("catalogues.south.errors.pm", "cannot be free")),
@@ -216,7 +217,7 @@ def test_a_survey_without_its_catalogue_and_a_file_that_is_not_there(document, f
     [
         (
             {"parallax_zero_point": {"prior": "Normal(0, -1)"}},
-            "errors.parallax_zero_point.*is no distribution",
+            "errors.*zero_point.*is no distribution",
         ),
         ({"kind": "gaia", "scale": {"prior": "Normal(1, 0.1)"}}, "errors.scale.*what can be"),
     ],
@@ -241,18 +242,14 @@ def test_stars_that_the_survey_cannot_have_listed(problem, posterior):
     V = np.array(catalogue.V)
     V[3] = 10.5
     faint = eqx.tree_at(lambda c: c.V, catalogue, jnp.asarray(V))
-    with pytest.raises(
-        ValueError, match=rf"1 stars \(id {ids[3]}\) fail the cut 'magnitude': S = 0.*drop them"
-    ):
+    with pytest.raises(ValueError, match=rf"1 stars \(id {ids[3]}\) fail the cut 'magnitude': S = 0.*drop"):
         model.check_seen(faint, nodes, sight, ids)
     # No component has stars so bright.
     narrow = model.Galaxy(
         sight.galaxy.potential,
         {"disc": model.Component(sight.galaxy.components["disc"].df, stars.Gaussian(-9.0, 0.1))},
     )
-    with pytest.raises(
-        ValueError, match=r"30 stars .* and 25 more\) have a V that no component shows.*F\(M\)"
-    ):
+    with pytest.raises(ValueError, match=r"30 stars .* 25 more\) have a V that no component shows.*F\(M\)"):
         model.check_seen(catalogue, nodes, sight._replace(galaxy=narrow), ids)
 
 
