@@ -47,7 +47,8 @@ def test_python_examples_print_what_they_show():
 
 
 def test_configuration_is_complete(tmp_path):
-    (tmp_path / "giants.parquet").touch()
+    for name in ("giants", "bhb", "dwarfs"):
+        (tmp_path / f"{name}.parquet").touch()
     blocks = fenced("toml")
     assert blocks and marked("example:config") in [block.strip() for block in blocks]
     for block in blocks:

@@ -3,12 +3,13 @@
 import copy
 import tomllib
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oortax import data, io, params
+from oortax import data, io, model, params, stars
 from oortax.commands import posterior as commands
 from oortax.io.tables import read_table
 
@@ -50,6 +51,7 @@ V = {prior = "Normal(12.24, 2.0)"}
 nodes_per_star = 1
 """
 NAMES = ("north", "south")
+GAUSSIAN = {"kind": "gaussian", "mean": 0.6, "sigma": 0.2}
 OWN = "catalogues.north.errors.parallax_zero_point", "catalogues.north.outliers.fraction"
 
 
@@ -85,10 +87,10 @@ def posterior(problem):
 
 
 def test_each_catalogue_has_its_own_survey_rows_and_nodes(problem, posterior):
-    stars = problem.stars
-    assert list(stars) == list(NAMES) and problem.report is None and problem.columns == {}
-    assert [len(part.columns["l"]) for part in stars.values()] == [30, 20]
-    assert np.all(stars["north"].columns["b"] > 0.5) and np.all(stars["south"].columns["b"] < -0.6)
+    read = problem.stars
+    assert list(read) == list(NAMES) and problem.report is None and problem.columns == {}
+    assert [len(part.columns["l"]) for part in read.values()] == [30, 20]
+    assert np.all(read["north"].columns["b"] > 0.5) and np.all(read["south"].columns["b"] < -0.6)
     text = problem.sentences()
     assert any(line.startswith("north: stars.parquet: 2,000 rows read") for line in text)
     assert any(line.startswith("south: 20 of the") for line in text)
@@ -140,3 +142,140 @@ def test_gradients_match_differences_in_common_and_own_parameters(posterior):
         # Per prior width; the differences err by 1e-6 of a third derivative of order 1 to 100 there.
         assert (high - low) / 2e-3 == pytest.approx(float(gradient[i]) * scale[i], rel=2e-4, abs=1e-3), path
         assert abs(gradient[i] * scale[i]) > 1e-3, f"{path} does nothing"
+
+
+def two_components(document):
+    """The document with a halo beside the disc."""
+    document["components"]["disc"]["weight"] = 0.9
+    halo = {"kind": "DB96Halo", "a": 1.2, "b": 1.2, "beta": 3.5, "gamma": 1.8, "A_0": 500.0}
+    document["components"]["halo"] = {"df": halo, "stars": GAUSSIAN}
+    return document["catalogues"]
+
+
+def test_catalogues_that_share_no_population(document, folder):
+    north, south = two_components(document).values()
+    north["components"] = ["halo"]
+    with pytest.raises(ValueError, match=r"north and south share no population.*halo and of disc.*in common"):
+        io.parse_config(document, folder)
+    south["own_populations"] = True
+    assert io.parse_config(document, folder).catalogues["south"].own_populations
+    # A third one links them; one component alone is nowhere.
+    south["own_populations"] = False
+    document["catalogues"]["all"] = south | {"components": ["disc", "halo"]}
+    io.parse_config(document, folder)
+    del document["catalogues"]["all"], document["catalogues"]["north"]
+    with pytest.raises(ValueError, match=r"components\.halo is in no catalogue.*name it.*catalogues\.south"):
+        io.parse_config(document, folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("components", ["disk"], ("catalogues.south.components", "'disk'", "did you mean 'disc'")),
+        ("components", "disc", ("catalogues.south.components = 'disc' must be a list",)),
+        (
+            "stars",
+            {"hallo": GAUSSIAN},
+            ("no component 'hallo'", "halo"),
+        ),
+        ("stars", {"halo": GAUSSIAN}, ("not among", "components")),
+        ("stars", {"disc": {"kind": "gausian"}}, ("catalogues.south.stars.disc", "did you mean 'gaussian'")),
+        ("selction", [], ("catalogues.south", "'selction'", "'selection'")),
+        ("errors", {"pm": {"prior": "HalfNormal(1)"}}, ("catalogues.south.errors.pm", "cannot be free")),
+        ("unmeasured", ["motion"], ("catalogues.south.unmeasured", "proper_motion")),
+        ("unmeasured", ["proper_motion", "v_los"], ("needs a velocity", "leave")),
+        ("unmeasured", ["distance", "V"], ("needs a distance", "leave")),
+        ("n_stars", 0, ("catalogues.south.n_stars = 0 must be a whole number, 1 or more",)),
+        ("catalogue", None, ("catalogues.south lacks catalogue",)),
+    ],
+)
+def test_every_slip_is_named(document, folder, key, value, words):
+    south = two_components(document)["south"]
+    south[key] = value
+    if value is None:
+        del south[key]
+    with pytest.raises(ValueError) as caught:
+        io.parse_config(document, folder)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def test_a_survey_without_its_catalogue_and_a_file_that_is_not_there(document, folder):
+    with pytest.raises(ValueError, match=r"\[survey\] describes the catalogue of \[data\]"):
+        io.parse_config(document | {"survey": {"errors": {"pm": 0.1}}}, folder)
+    document["catalogues"]["south"]["catalogue"] = "star.parquet"
+    with pytest.raises(FileNotFoundError, match=r"did you mean 'stars\.parquet'"):
+        io.parse_config(document, folder)
+    # To predict what a survey will see it need not be there.
+    assert "south" in io.parse_config(document, folder, forward=True).catalogues
+    with pytest.raises(ValueError, match=r"catalogues\.2mass.*begins with a letter"):
+        io.parse_config(document | {"catalogues": {"2mass": {"catalogue": "stars.parquet"}}}, folder)
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        (
+            {"parallax_zero_point": {"prior": "Normal(0, -1)"}},
+            "errors.*zero_point.*is no distribution",
+        ),
+        ({"kind": "gaia", "scale": {"prior": "Normal(1, 0.1)"}}, "errors.scale.*what can be"),
+    ],
+)
+def test_priors_of_a_survey(document, folder, errors, words):
+    document["catalogues"]["south"]["errors"] = errors
+    with pytest.raises(ValueError, match=f"catalogues.south.{words}"):
+        io.parse_config(document, folder)
+
+
+def test_a_prior_outside_a_parameters_support(document, folder):
+    document["catalogues"]["north"]["outliers"] = {"sigma": {"prior": "Normal(100, 60)"}}
+    with pytest.raises(ValueError, match=r"catalogues\.north\.outliers\.sigma: the prior.*not positive; use"):
+        build(document, folder)
+
+
+def test_stars_that_the_survey_cannot_have_listed(problem, posterior):
+    """Rows that fail a cut never come so far from a file; a catalogue made by hand may."""
+    catalogue, nodes = posterior.data["stars"]["north"]
+    sight, ids = problem.model.sight("north"), problem.stars["north"].columns["ids"]
+    model.check_seen(catalogue, nodes, sight, ids)
+    V = np.array(catalogue.V)
+    V[3] = 10.5
+    faint = eqx.tree_at(lambda c: c.V, catalogue, jnp.asarray(V))
+    with pytest.raises(ValueError, match=rf"1 stars \(id {ids[3]}\) fail the cut 'magnitude': S = 0.*drop"):
+        model.check_seen(faint, nodes, sight, ids)
+    # No component has stars so bright.
+    narrow = model.Galaxy(
+        sight.galaxy.potential,
+        {"disc": model.Component(sight.galaxy.components["disc"].df, stars.Gaussian(-9.0, 0.1))},
+    )
+    with pytest.raises(ValueError, match=r"30 stars .* 25 more\) have a V that no component shows.*F\(M\)"):
+        model.check_seen(catalogue, nodes, sight._replace(galaxy=narrow), ids)
+
+
+def test_what_is_not_measured_must_be_said(document, folder):
+    """A file without proper motions, and one without distances."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / "stars.parquet")
+    motions = [name for name in table.column_names if name.startswith("pm")]
+    pq.write_table(table.drop_columns(motions), folder / "still.parquet")
+    pq.write_table(table.drop_columns(["parallax", "parallax_error"]), folder / "flat.parquet")
+    south = document["catalogues"].pop("south")
+    del document["catalogues"]["north"]
+    south["n_stars"] = None
+    for name, lacks, cuts in (("still", "proper_motion", 3), ("flat", "distance", 2)):
+        part = {k: v for k, v in south.items() if v is not None} | {"catalogue": f"{name}.parquet"}
+        part["selection"] = part["selection"][:cuts]
+        document["catalogues"] = {"south": part}
+        with pytest.raises(ValueError, match=f'unmeasured = ."{lacks}".'):
+            build(document, folder)
+        part["unmeasured"] = [lacks]
+        made = build(document, folder)
+        table_of = made.stars["south"]
+        lost = table_of.columns["mu_l" if lacks == "proper_motion" else "parallax"]
+        assert len(lost) > 20 and np.all(np.isnan(lost))
+        if lacks == "proper_motion":
+            assert np.all(np.isfinite(table_of.columns["v_los"]))
+            assert table_of.report.excluded["proper motion and v_los are missing or NaN"] > 0
+            assert any("the proper motion is missing" in line for line in made.sentences())

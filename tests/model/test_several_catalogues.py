@@ -9,8 +9,9 @@ import pytest
 from oortax import df, inference, model, params, potential, stars, survey
 
 BHB, DWARFS = stars.Gaussian(0.6, 0.2), stars.Gaussian(5.0, 0.2)
-FREE = {"potential.v_0": 220.0, "components.halo.df.beta": 3.5}
-N = {"bhb": 150, "dwarfs": 120}
+# Not v_0: it moves the Sun, and with few nodes ln L has kinks where a node's L_z is 0, a cusp of f.
+FREE = {"potential.q": 0.9, "components.halo.df.a": 1.2}
+N = {"bhb": 80, "dwarfs": 80}
 TRUTH = model.Model(
     model.Galaxy(
         potential.LogarithmicHalo(v_0=220.0, r_c=1.0, q=0.9),
@@ -71,18 +72,19 @@ def log_likelihood(tree, data):
 
 def test_catalogues_agree_and_add_up(found):
     """v_los and distances of one, proper motions of the other: truth within 3 sigma, and smaller errors."""
-    priors = {"potential.v_0": dist.Normal(220.0, 60.0), "components.halo.df.beta": dist.Normal(3.5, 1.0)}
+    priors = {path: dist.LogNormal(float(np.log(true)), 0.3) for path, true in FREE.items()}
     results = {}
     u = None
     for use in (tuple(N), *((name,) for name in N)):
         data = {"stars": found, "weights": {name: jnp.asarray(float(name in use)) for name in N}}
         posterior = inference.Posterior(
-            params.replace(TRUTH, {"potential.v_0": 210.0}), priors, log_likelihood, data
+            params.replace(TRUTH, {"potential.q": 1.0}), priors, log_likelihood, data
         )
         top = inference.maximise(posterior, *(() if u is None else (u,)), progress=False)
         assert top.converged
         u = top.u
         results[use] = inference.laplace(posterior, top)
+    print({use: (g.values, g.sigma) for use, g in results.items()})
     both = results[tuple(N)]
     for path, true in FREE.items():
         for gaussian in results.values():
