@@ -12,7 +12,7 @@ from oortax.commands.stars import Planned, Stars, key_of
 
 CONFIG = """
 [survey]
-selection = [{kind = "magnitude", band = "V", max = 14.0}, {kind = "abs_b", min = 40.0}]
+selection = [{kind = "magnitude", band = "V", max = 12.5}, {kind = "abs_b", min = 40.0}]
 errors = {V = 0.02, pm = 0.05, v_los = 2.0, distance_modulus = 0.1}
 [potential.halo]
 kind = "LogarithmicHalo"
@@ -22,14 +22,13 @@ q = {prior = "LogNormal(log(0.9), 0.2)"}
 [components.halo]
 df = {kind = "DB96Halo", a = 1.2, b = {prior = "LogNormal(log(1.2), 0.3)"}, beta = 3.5, gamma = 1.8, \
 A_0 = 500.0}
-stars = {kind = "gaussian", mean = 0.8, sigma = 0.3}
+stars = {kind = "gaussian", mean = 0.8, sigma = 0.15}
 [inference]
 seed = 3
 nodes_per_star = 2
-settings = {n_R = 2, n_z = 3}
 """
 PATHS = {"potential.halo.v_0", "potential.halo.q", "components.halo.df.b"}
-STARS, DRAWN = 1000, 1500
+STARS, DRAWN = 500, 2000
 
 
 @pytest.fixture
@@ -68,8 +67,9 @@ def test_forecast_writes_table_and_pictures(forecast):
         # sigma falls as 1/sqrt(N).
         stars = STARS * (row["sigma_data"] / (0.1 * row["value"])) ** 2
         assert row["stars_for_precision"] == pytest.approx(stars)
-        # Scores are not Gaussian: the error of a sigma is 1/sqrt(2 n) to a factor of two.
-        assert 0.5 < row["sigma_data_error"] / row["sigma_data"] * np.sqrt(2.0 * DRAWN) < 2.0
+        # For Gaussian scores of independent parameters the error of a sigma is 1/sqrt(2 n); where parameters
+        # are degenerate, as potential and anisotropy are, some times that.
+        assert 0.5 < row["sigma_data_error"] / row["sigma_data"] * np.sqrt(2.0 * DRAWN) < 6.0
 
 
 def test_mean_scores_are_zero(forecast):
@@ -88,13 +88,13 @@ def test_a_fit_of_a_mock_has_the_errors_that_were_forecast(forecast):
     posterior = planned.posterior({"catalogue": catalogue, "nodes": planned.nodes(catalogue, volume)})
     maximum = inference.maximise(posterior, progress=False)
     fit = inference.laplace(posterior, maximum)
-    # Observed information differs from the expected by about 1/sqrt(2 N) at its maximum, some errors away
-    # from the start: ln sigma by three of these, 1/sqrt(N) each, and the forecast's own.
-    close = 4.0 * np.sqrt(0.5 / DRAWN + 1.0 / DRAWN + 0.5 / DRAWN)
     for path, row in summary["parameters"].items():
         # sigma^-2 of the data is in proportion to the number of stars.
         width = 1.0 / np.sqrt(1.0 / row["sigma_data"] ** 2 * DRAWN / STARS + 1.0 / row["prior_width"] ** 2)
-        assert fit.sigma[path] == pytest.approx(width, rel=close), path
+        # As many stars as were drawn for the forecast: information scatters as much in the fit, by the stars
+        # and by where its maximum is.
+        close = 4.0 * np.sqrt(2.0) * row["sigma_data_error"] / row["sigma_data"]
+        assert close < 0.4 and fit.sigma[path] == pytest.approx(width, rel=close), path
         pull = (maximum.values[path] - row["value"]) / fit.sigma[path]
         assert abs(pull) < 4.0, path
 

@@ -119,7 +119,8 @@ def forecast(
     """The Fisher information of N stars at one point, from the scores of stars drawn there.
 
     F = N <s s^T> on the real line, s_k = d ln p_k/du by one forward derivative a parameter, of all stars
-    at once. The relative error of a sigma is about 1/sqrt(2 n) for n stars and scores near Gaussian.
+    at once. The relative error of a sigma from n stars is about 1/sqrt(2 n), and some times that where
+    parameters are degenerate: `Forecast.sigma_error` measures it.
 
     Parameters
     ----------

@@ -151,7 +151,7 @@ def filled(nodes: Nodes, n: int | None = None) -> Nodes:
     rows = np.minimum(np.arange(n), have - 1)
     stars = jax.tree.map(lambda a: a[rows], nodes.stars)
     log_w = jnp.where(np.arange(n) < have, stars.log_w, -jnp.inf)
-    return Nodes(eqx.tree_at(lambda s: s.log_w, stars, log_w), nodes.volume, nodes.box)
+    return eqx.tree_at(lambda given: given.stars, nodes, eqx.tree_at(lambda s: s.log_w, stars, log_w))
 
 
 def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, seed: int) -> StarNodes:
