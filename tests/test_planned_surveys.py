@@ -28,7 +28,7 @@ seed = 3
 nodes_per_star = 2
 """
 PATHS = {"potential.halo.v_0", "potential.halo.q", "components.halo.df.b"}
-STARS, DRAWN = 500, 2000
+STARS = DRAWN = 2000
 
 
 @pytest.fixture
@@ -87,15 +87,14 @@ def test_a_fit_of_a_mock_has_the_errors_that_were_forecast(forecast):
     volume = model.whole_volume(planned.tree.galaxy, planned.tree.survey)
     posterior = planned.posterior({"catalogue": catalogue, "nodes": planned.nodes(catalogue, volume)})
     maximum = inference.maximise(posterior, progress=False)
-    fit = inference.laplace(posterior, maximum)
+    # The observed information at the truth, of which the forecast is the expectation: at the maximum, up to
+    # two sigma away, the information itself is another by tens of per cent.
+    fit = inference.laplace(posterior, maximum._replace(u=np.asarray(posterior.start)))
     for path, row in summary["parameters"].items():
-        # sigma^-2 of the data is in proportion to the number of stars.
-        width = 1.0 / np.sqrt(1.0 / row["sigma_data"] ** 2 * DRAWN / STARS + 1.0 / row["prior_width"] ** 2)
-        # As many stars as were drawn for the forecast: information scatters as much in the fit, by the stars
-        # and by where its maximum is.
-        close = 4.0 * np.sqrt(2.0) * row["sigma_data_error"] / row["sigma_data"]
-        assert close < 0.4 and fit.sigma[path] == pytest.approx(width, rel=close), path
-        pull = (maximum.values[path] - row["value"]) / fit.sigma[path]
+        # As many stars as were drawn for the forecast: their information scatters about as much.
+        close = 4.0 * np.sqrt(2.0) * row["sigma_error"] / row["sigma"]
+        assert close < 0.4 and fit.sigma[path] == pytest.approx(row["sigma"], rel=close), path
+        pull = (maximum.values[path] - row["value"]) / row["sigma"]
         assert abs(pull) < 4.0, path
 
 
@@ -162,9 +161,12 @@ def test_filled_nodes_leave_the_likelihood_as_it_is(config):
     volume = model.whole_volume(planned.tree.galaxy, planned.tree.survey)
     nodes = model.make_nodes(catalogue, planned.tree.galaxy, planned.tree.survey, 2, volume=volume)
     more = model.filled(nodes, nodes.n_star_nodes + 7)
-    a, b = (planned.posterior({"catalogue": catalogue, "nodes": n}) for n in (nodes, more))
-    (f, df), (g, dg) = (p.value_and_grad(p.start) for p in (a, b))
-    np.testing.assert_allclose([f, *df], [g, *dg], rtol=1e-11)
+    plain, padded = (
+        jax.jit(planned.stars.per_star)(planned.tree, {"catalogue": catalogue, "nodes": n})
+        for n in (nodes, more)
+    )
+    # But for rounding, where sums of one star's nodes are grouped otherwise.
+    np.testing.assert_allclose(plain, padded, rtol=1e-11)
     with pytest.raises(ValueError, match="star nodes already"):
         model.filled(more, nodes.n_star_nodes)
 
