@@ -85,8 +85,8 @@ def maximise(
     tolerance : float
         Stop when the expected gain g^T H^-1 g / 2 falls below this; scale free.
     precision : shape (P, P), optional
-        First estimate of -d^2 ln p/du^2, positive definite, for "trust": that of a like posterior, or a
-        `forecast`'s information, halves the number of gradients. Default: the priors'.
+        First estimate of -d^2 ln p/du^2, positive definite, for "trust", such as that of a like posterior:
+        what is known of the curvature need not be learnt from gradients. Default: the priors'.
     progress : bool
         Show a progress bar.
 
