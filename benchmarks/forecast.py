@@ -6,11 +6,10 @@ at its start values; all mocks are drawn there, too, and fitted (maximum of star
 priors' curvature P the maxima should scatter with the covariance (F + P)^-1 F (F + P)^-1 about a mean close
 to the truth, which is the priors' centre for most.
 
-One row a parameter: sigma by the stars alone, its Monte Carlo error, sigma with priors, the scatter expected of
-the maxima and the one found, their ratio (its error is 1/sqrt(2 mocks)), and the mean score of the 20,000
-stars in its standard error. Then a row for all: the mean of d^T C^-1 d over mocks beside the number of
-parameters that it should be, the probability of a larger chi^2 of the mean scores, gradients and seconds
-a mock.
+One row a parameter: sigma by the stars alone, its Monte Carlo error, sigma with priors, the scatter expected
+of the maxima and the one found, their ratio (its error is 1/sqrt(2 mocks)), and the mean score of the 20,000
+stars in its standard error. Then a row for all: the mean of d^T C^-1 d over mocks, which should be the
+number of parameters, the probability of a larger chi^2 of the mean scores, gradients and seconds a mock.
 """
 
 import os
