@@ -1,4 +1,4 @@
-"""`oortax forecast` and `oortax calibrate`, on a halo whose likelihood is soon compiled."""
+"""`oortax forecast` and `oortax calibrate`, on a disc in a flattened halo."""
 
 import json
 import shutil
@@ -19,15 +19,15 @@ kind = "LogarithmicHalo"
 v_0 = {prior = "LogNormal(log(220), 0.2)"}
 r_c = 2.0
 q = {prior = "LogNormal(log(0.9), 0.2)"}
-[components.halo]
-df = {kind = "DB96Halo", a = 1.2, b = {prior = "LogNormal(log(1.2), 0.3)"}, beta = 3.5, gamma = 1.8, \
-A_0 = 500.0}
+[components.disc]
+df = {kind = "QuasiIsothermal", R_d = 2.6, R_sigma = 8.0, sigma_r0 = {prior = "LogNormal(log(120), 0.3)"}, \
+H_d = 0.45}
 stars = {kind = "gaussian", mean = 0.8, sigma = 0.15}
 [inference]
 seed = 3
 nodes_per_star = 2
 """
-PATHS = {"potential.halo.v_0", "potential.halo.q", "components.halo.df.b"}
+PATHS = {"potential.halo.v_0", "potential.halo.q", "components.disc.df.sigma_r0"}
 STARS = DRAWN = 2000
 
 
@@ -87,8 +87,8 @@ def test_a_fit_of_a_mock_has_the_errors_that_were_forecast(forecast):
     volume = model.whole_volume(planned.tree.galaxy, planned.tree.survey)
     posterior = planned.posterior({"catalogue": catalogue, "nodes": planned.nodes(catalogue, volume)})
     maximum = inference.maximise(posterior, progress=False)
-    # The observed information at the truth, of which the forecast is the expectation: at the maximum, up to
-    # two sigma away, the information itself is another by tens of per cent.
+    # The observed information at the truth, of which the forecast is the expectation: at the maximum, some
+    # sigma away, the information itself is another.
     fit = inference.laplace(posterior, maximum._replace(u=np.asarray(posterior.start)))
     for path, row in summary["parameters"].items():
         # As many stars as were drawn for the forecast: their information scatters about as much.
@@ -150,7 +150,7 @@ def test_bad_input_is_one_sentence(config, capsys):
     assert "constraints.circular_velocity" in capsys.readouterr().err
     fixed = CONFIG.replace('{prior = "LogNormal(log(220), 0.2)"}', "220.0")
     fixed = fixed.replace('{prior = "LogNormal(log(0.9), 0.2)"}', "0.9")
-    config.write_text(fixed.replace('{prior = "LogNormal(log(1.2), 0.3)"}', "1.2"))
+    config.write_text(fixed.replace('{prior = "LogNormal(log(120), 0.3)"}', "120.0"))
     run("calibrate", config, "--stars", 50, code=2)
     assert "no parameter is free" in capsys.readouterr().err
 
