@@ -41,9 +41,8 @@ def row(finder: str, stars: int, folder: Path) -> dict[str, Any]:
     found = json.loads(done.stdout)
     rows, seconds = found["parameters"].values(), found["run"]["seconds"]
     least = min(each["ess_bulk"] for each in rows)
-    with arviz.from_netcdf(out / "posterior.nc") as chains:
-        of: Any = chains
-        gradients = int(of.posterior.attrs["n_gradients"])
+    chains: Any = arviz.from_netcdf(out / "posterior.nc")
+    gradients = int(chains.posterior.attrs["n_gradients"])
     return {
         "finder": finder,
         "stars": stars,

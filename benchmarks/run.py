@@ -2,8 +2,8 @@
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
 reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
-calibration, mock_fit, held_out, nuts; gpu, which needs one; and mocks and binned, which need the catalogues
-(see there). Those not run are kept as they are.
+calibration, forecast, mock_fit, held_out, nuts; gpu, which needs one; and mocks and binned, which need the
+catalogues (see there). Those not run are kept as they are.
 """
 
 import platform
@@ -20,6 +20,7 @@ import dfs
 import draws
 import finders
 import flattening
+import forecast
 import four_orbits
 import gpu
 import held_out
@@ -60,6 +61,7 @@ BENCHMARKS = {
     "likelihood": likelihood,
     "recovery": recovery,
     "calibration": calibration,
+    "forecast": forecast,
     "survey_mock": survey_mock,
     "mock_fit": mock_fit,
     "held_out": held_out,

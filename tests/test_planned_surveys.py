@@ -1,4 +1,4 @@
-"""`oortax forecast` and `oortax calibrate`, on a halo whose likelihood is soon compiled."""
+"""`oortax forecast` and `oortax calibrate`, on a disc in a flattened halo."""
 
 import json
 import shutil
@@ -12,24 +12,23 @@ from oortax.commands.stars import Planned, Stars, key_of
 
 CONFIG = """
 [survey]
-selection = [{kind = "magnitude", band = "V", max = 14.0}, {kind = "abs_b", min = 40.0}]
+selection = [{kind = "magnitude", band = "V", max = 12.5}, {kind = "abs_b", min = 40.0}]
 errors = {V = 0.02, pm = 0.05, v_los = 2.0, distance_modulus = 0.1}
 [potential.halo]
 kind = "LogarithmicHalo"
 v_0 = {prior = "LogNormal(log(220), 0.2)"}
 r_c = 2.0
 q = {prior = "LogNormal(log(0.9), 0.2)"}
-[components.halo]
-df = {kind = "DB96Halo", a = 1.2, b = {prior = "LogNormal(log(1.2), 0.3)"}, beta = 3.5, gamma = 1.8, \
-A_0 = 500.0}
-stars = {kind = "gaussian", mean = 0.8, sigma = 0.3}
+[components.disc]
+df = {kind = "QuasiIsothermal", R_d = 2.6, R_sigma = 8.0, sigma_r0 = {prior = "LogNormal(log(120), 0.3)"}, \
+H_d = 0.45}
+stars = {kind = "gaussian", mean = 0.8, sigma = 0.15}
 [inference]
 seed = 3
 nodes_per_star = 2
-settings = {n_R = 2, n_z = 3}
 """
-PATHS = {"potential.halo.v_0", "potential.halo.q", "components.halo.df.b"}
-STARS, DRAWN = 1000, 1500
+PATHS = {"potential.halo.v_0", "potential.halo.q", "components.disc.df.sigma_r0"}
+STARS = DRAWN = 2000
 
 
 @pytest.fixture
@@ -68,8 +67,9 @@ def test_forecast_writes_table_and_pictures(forecast):
         # sigma falls as 1/sqrt(N).
         stars = STARS * (row["sigma_data"] / (0.1 * row["value"])) ** 2
         assert row["stars_for_precision"] == pytest.approx(stars)
-        # Scores are not Gaussian: the error of a sigma is 1/sqrt(2 n) to a factor of two.
-        assert 0.5 < row["sigma_data_error"] / row["sigma_data"] * np.sqrt(2.0 * DRAWN) < 2.0
+        # For Gaussian scores of independent parameters the error of a sigma is 1/sqrt(2 n); where parameters
+        # are degenerate, as potential and anisotropy are, some times that.
+        assert 0.5 < row["sigma_data_error"] / row["sigma_data"] * np.sqrt(2.0 * DRAWN) < 6.0
 
 
 def test_mean_scores_are_zero(forecast):
@@ -87,15 +87,14 @@ def test_a_fit_of_a_mock_has_the_errors_that_were_forecast(forecast):
     volume = model.whole_volume(planned.tree.galaxy, planned.tree.survey)
     posterior = planned.posterior({"catalogue": catalogue, "nodes": planned.nodes(catalogue, volume)})
     maximum = inference.maximise(posterior, progress=False)
-    fit = inference.laplace(posterior, maximum)
-    # Observed information differs from the expected by about 1/sqrt(2 N) at its maximum, some errors away
-    # from the start: ln sigma by three of these, 1/sqrt(N) each, and the forecast's own.
-    close = 4.0 * np.sqrt(0.5 / DRAWN + 1.0 / DRAWN + 0.5 / DRAWN)
+    # The observed information at the truth, of which the forecast is the expectation: at the maximum, some
+    # sigma away, the information itself is another.
+    fit = inference.laplace(posterior, maximum._replace(u=np.asarray(posterior.start)))
     for path, row in summary["parameters"].items():
-        # sigma^-2 of the data is in proportion to the number of stars.
-        width = 1.0 / np.sqrt(1.0 / row["sigma_data"] ** 2 * DRAWN / STARS + 1.0 / row["prior_width"] ** 2)
-        assert fit.sigma[path] == pytest.approx(width, rel=close), path
-        pull = (maximum.values[path] - row["value"]) / fit.sigma[path]
+        # As many stars as were drawn for the forecast: their information scatters about as much.
+        close = 4.0 * np.sqrt(2.0) * row["sigma_error"] / row["sigma"]
+        assert close < 0.4 and fit.sigma[path] == pytest.approx(row["sigma"], rel=close), path
+        pull = (maximum.values[path] - row["value"]) / row["sigma"]
         assert abs(pull) < 4.0, path
 
 
@@ -151,7 +150,7 @@ def test_bad_input_is_one_sentence(config, capsys):
     assert "constraints.circular_velocity" in capsys.readouterr().err
     fixed = CONFIG.replace('{prior = "LogNormal(log(220), 0.2)"}', "220.0")
     fixed = fixed.replace('{prior = "LogNormal(log(0.9), 0.2)"}', "0.9")
-    config.write_text(fixed.replace('{prior = "LogNormal(log(1.2), 0.3)"}', "1.2"))
+    config.write_text(fixed.replace('{prior = "LogNormal(log(120), 0.3)"}', "120.0"))
     run("calibrate", config, "--stars", 50, code=2)
     assert "no parameter is free" in capsys.readouterr().err
 
@@ -162,9 +161,12 @@ def test_filled_nodes_leave_the_likelihood_as_it_is(config):
     volume = model.whole_volume(planned.tree.galaxy, planned.tree.survey)
     nodes = model.make_nodes(catalogue, planned.tree.galaxy, planned.tree.survey, 2, volume=volume)
     more = model.filled(nodes, nodes.n_star_nodes + 7)
-    a, b = (planned.posterior({"catalogue": catalogue, "nodes": n}) for n in (nodes, more))
-    (f, df), (g, dg) = (p.value_and_grad(p.start) for p in (a, b))
-    np.testing.assert_allclose([f, *df], [g, *dg], rtol=1e-11)
+    plain, padded = (
+        jax.jit(planned.stars.per_star)(planned.tree, {"catalogue": catalogue, "nodes": n})
+        for n in (nodes, more)
+    )
+    # But for rounding, where sums of one star's nodes are grouped otherwise.
+    np.testing.assert_allclose(plain, padded, rtol=1e-11)
     with pytest.raises(ValueError, match="star nodes already"):
         model.filled(more, nodes.n_star_nodes)
 

@@ -241,7 +241,7 @@ def forecast(
         TOML file, or the name of a bundled one: calibration. Its [data] may be left out; values that are free
         are at their start.
     draws
-        Stars drawn to take the expectation; errors of the standard deviations are about 1/sqrt(2 draws).
+        Stars drawn to take the expectation; errors of the standard deviations fall as 1/sqrt(draws).
     precision
         For which the number of stars is given, relative to each value.
     missing_v_los

@@ -1,5 +1,6 @@
 """Ranks of truths: of posteriors known in closed form, and what makes them uneven."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -7,6 +8,7 @@ import pytest
 from scipy.stats import binom, gamma, norm
 
 from oortax import inference, potential
+from oortax.commands.calibrate import ranked_by_laplace, ranked_by_nuts
 
 SHAPE = 6.0
 
@@ -72,6 +74,25 @@ def test_ranks_of_poisson_rates_are_flat():
     assert abs(found.pull_mean["b"]) < 4.0 / np.sqrt(120) and abs(found.pull_sd["b"] - 1.0) < 4.0 / np.sqrt(
         240
     )
+
+
+def test_ranks_by_nuts_and_by_weights_agree():
+    posterior = posterior_of(4)
+    fit = inference.laplace(posterior, inference.maximise(posterior, progress=False))
+    u = np.asarray(posterior.unconstrain({"b": 6.0}))
+    log_p = float(posterior.value_and_grad(jnp.asarray(u))[0])
+    exact = gamma(SHAPE + 4, scale=0.5)
+    # b has the same ln p (on the real line) as 6 at the other end of an interval; what lies outside is lower.
+    rate = np.linspace(0.5, 6.0, 20_000)
+    on_line = exact.logpdf(rate) + np.log(rate)
+    other = rate[np.argmax(on_line > exact.logpdf(6.0) + np.log(6.0))]
+    expected = [exact.cdf(6.0), exact.cdf(other) + exact.sf(6.0)]
+    by_nuts = ranked_by_nuts(posterior, fit, jax.random.key(2), u, log_p)
+    by_weights = ranked_by_laplace(posterior, fit, 256, 2, u, log_p)
+    # 800 correlated draws, of which some hundreds count; 256 even points.
+    np.testing.assert_allclose(by_nuts["ranks"], expected, atol=0.1)
+    np.testing.assert_allclose(by_weights["ranks"], expected, atol=0.03)
+    assert by_nuts["ess"] > 100.0
 
 
 def test_errors_too_small_and_biases_are_told():

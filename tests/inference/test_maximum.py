@@ -27,6 +27,14 @@ def test_badly_scaled_gaussian_is_solved_in_few_gradients(toys):
     assert len(top.history) == top.n_gradients and np.all(np.diff(top.history) >= 0)
 
 
+def test_the_curvature_of_a_like_posterior_saves_gradients(toys):
+    toy = toys.gaussian(15, 1e6)
+    plain = maximise(toy.posterior, progress=False)
+    known = maximise(toy.posterior, precision=np.linalg.inv(1.5 * toy.covariance), progress=False)
+    assert known.converged and known.n_gradients < 0.5 * plain.n_gradients
+    assert known.log_density == pytest.approx(plain.log_density, abs=2e-4)
+
+
 @pytest.mark.parametrize(("seed", "offset"), [(0, 0.5), (1, 1.0), (2, 2.0)])
 def test_disc_is_found_from_far_off(toys, seed, offset):
     toy = toys.disc(seed=seed, offset=offset)

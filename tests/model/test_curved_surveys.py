@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oortax import df, model, potential, stars, survey
-from oortax.model.nodes import _volume_nodes
+from oortax.model.volume import volume_nodes
 from oortax.survey import AbsLatitude, Cone, Declination, Fields, HealpixMap, Latitude, Magnitude, Polygon
 
 CLUMP = stars.Gaussian(mean=0.8, sigma=0.3)
@@ -26,7 +26,7 @@ def expected(galaxy, *cuts):
     """Stars of a double exponential disc in the survey, and the derivative in its scale height; and nodes."""
     # At z0 = 0 the density's kink lies on an edge of the panels for cuts in b, which are then good to 1e-6.
     sur = survey.Survey(survey.Sun(z0=0.0), selection=(LIMIT, *cuts), errors=survey.Errors(V=0.01))
-    nodes = _volume_nodes(galaxy, sur, 1, 2.0)
+    nodes = volume_nodes(galaxy, sur, 1, 2.0)
     x = jax.vmap(lambda l, b, s: survey.position(sur.sun, l, b, s))(nodes.l, nodes.b, nodes.s)
 
     def number(h):

@@ -10,7 +10,7 @@ import pytest
 from oortax import df, dynamics, potential
 from oortax.df.moments import log_density
 from oortax.model.density import density_grid, velocity_nodes
-from oortax.model.nodes import Box
+from oortax.model.volume import Box
 
 BOX = Box(7.2, 9.2, 1.0, 7.2, 9.3, 0.7, 1.0)
 POT = potential.Sum(

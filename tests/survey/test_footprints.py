@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from oortax import survey
-from oortax.model.nodes import _sky_nodes
+from oortax.model.volume import _sky_nodes
 from oortax.survey import AbsLatitude, Cone, Declination, Latitude, Polygon, Survey, icrs_to_galactic
 from oortax.survey.sky import spiral
 

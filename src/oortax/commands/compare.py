@@ -105,9 +105,8 @@ def _draws(folder: Path, posterior: inference.Posterior, n: int) -> dict[str, np
 
     sampled, gaussian = folder / "posterior.nc", folder / "laplace.json"
     if sampled.is_file():
-        with arviz.from_netcdf(sampled) as data:
-            of: Any = data
-            values = {path: np.asarray(of.posterior[path]) for path in posterior.names}
+        of: Any = arviz.from_netcdf(sampled)
+        values = {path: np.asarray(of.posterior[path]) for path in posterior.names}
         chains, length = values[posterior.names[0]].shape
         kept = np.unique(np.linspace(0, length - 1, max(n // chains, 1)).round().astype(int))
         return {path: value[:, kept] for path, value in values.items()}

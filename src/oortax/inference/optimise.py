@@ -10,6 +10,7 @@ Poisson regression): trust region 24-31 / 18 / 47, dense BFGS 47-51 / 72 / 79, o
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -61,6 +62,7 @@ def maximise(
     steps: int = 300,
     method: str = "trust",
     tolerance: float = TOLERANCE,
+    precision: Any = None,
     progress: bool = True,
     callback: Callback | None = None,
 ) -> Maximum:
@@ -82,6 +84,9 @@ def maximise(
         search, for hundreds of parameters.
     tolerance : float
         Stop when the expected gain g^T H^-1 g / 2 falls below this; scale free.
+    precision : shape (P, P), optional
+        First estimate of -d^2 ln p/du^2, positive definite, for "trust", such as that of a like posterior:
+        what is known of the curvature need not be learnt from gradients. Default: the priors'.
     progress : bool
         Show a progress bar.
 
@@ -111,7 +116,7 @@ def maximise(
         raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}")
     require_float64(posterior, "maximise")
     u0 = posterior.check_start(start)
-    climb = _trust_region if method == "trust" else _lbfgs
+    climb = partial(_trust_region, precision=precision) if method == "trust" else _lbfgs
     with _bar(progress) as bar:
         task = bar.add_task("maximising", total=steps, status="")
         objective = _Objective(
@@ -164,7 +169,9 @@ class _Objective:
             self.callback(self.count, -point.f, gain)
 
 
-def _trust_region(objective: _Objective, tolerance: float) -> tuple[_Point, np.ndarray, str]:
+def _trust_region(
+    objective: _Objective, tolerance: float, precision: Any = None
+) -> tuple[_Point, np.ndarray, str]:
     """Minimise f by steps within a radius, its Hessian built up by symmetric rank-one updates.
 
     Unlike BFGS the update also learns negative curvature and learns from rejected steps: on a
@@ -172,6 +179,8 @@ def _trust_region(objective: _Objective, tolerance: float) -> tuple[_Point, np.n
     """
     point = objective(np.zeros_like(objective.origin))
     hessian, radius = np.eye(point.v.size), 1.0
+    if precision is not None:
+        hessian = np.asarray(precision) * np.outer(objective.scale, objective.scale)
     while True:
         gain = expected_gain(hessian, point.g)
         objective.report(point, gain)

@@ -47,7 +47,7 @@ from oortax.model.likelihood import (
     per_star_jointly,
     star_points,
 )
-from oortax.model.nodes import Nodes, StarNodes, VolumeNodes, filled, make_nodes, whole_volume
+from oortax.model.nodes import Nodes, StarNodes, filled, make_nodes
 from oortax.model.predict import Mock, MockReport, predict
 from oortax.model.quantities import (
     Kinematics,
@@ -64,6 +64,7 @@ from oortax.model.seen import check_seen
 from oortax.model.spd import SPD, spd, spd_of_nodes
 from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
 from oortax.model.torus_spd import spd_by_tori
+from oortax.model.volume import VolumeNodes, whole_volume
 
 __all__ = [
     "CONSTRAINTS",

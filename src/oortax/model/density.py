@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from oortax.df import AbstractDF
-from oortax.model.nodes import Box
+from oortax.model.volume import Box
 from oortax.potential import AbstractPotential
 from oortax.types import Scalar
 

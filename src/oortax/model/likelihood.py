@@ -21,7 +21,8 @@ from oortax.dynamics import FINDERS, STAR_FINDERS, AbstractActionFinder, circula
 from oortax.model.catalogue import Catalogue
 from oortax.model.density import DensityGrid, VelocityNodes, density_grid, velocity_nodes
 from oortax.model.galaxy import Galaxy, Outliers, Sight
-from oortax.model.nodes import Nodes, StarNodes, VolumeNodes
+from oortax.model.nodes import Nodes, StarNodes
+from oortax.model.volume import VolumeNodes
 from oortax.model.zero_points import moved_zero_points
 from oortax.numerics.batching import chunked_map
 from oortax.potential import AbstractPotential, Grid, circular_velocity, expand
