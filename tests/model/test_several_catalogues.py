@@ -71,7 +71,7 @@ def log_likelihood(tree, data):
 
 
 def test_catalogues_agree_and_add_up(found):
-    """v_los and distances of one, proper motions of the other: the truth within 3 sigma of each and of both."""
+    """v_los and distances of one, proper motions of the other: truth within 3 sigma of each and of both."""
     priors = {path: dist.LogNormal(float(np.log(true)), 0.3) for path, true in FREE.items()}
     results = {}
     u = None
