@@ -12,7 +12,7 @@ from oortax.survey import Survey
 def moved_zero_points(survey: Survey, catalogue: Catalogue, nodes: Nodes) -> Float[Array, " n"]:
     """ln of p(parallax, modulus | s) with the survey's zero points over that with the nodes' own.
 
-    The nodes' weights hold the latter; 0 where the zero points are the same. The nodes stay where they are, so
+    The nodes' weights hold the latter; 0 where the zero points are the same. The nodes stay, so
     that starts should be within an error of a star or so of the truth.
     """
     stars, errors = nodes.stars, survey.errors
