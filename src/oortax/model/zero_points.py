@@ -12,9 +12,8 @@ from oortax.survey import Survey
 def moved_zero_points(survey: Survey, catalogue: Catalogue, nodes: Nodes) -> Float[Array, " n"]:
     """ln of p(parallax, modulus | s) with the survey's zero points over that with the nodes' own.
 
-    The nodes' weights hold the latter; 0 where the zero points are the same. A quadrature of n nodes takes
-    the ratio, an exponential in 1/s, as well as its polynomial of degree 2n - 1: to 1 per cent of L_k where
-    three nodes' zero point moves by one error of the star, so that starts should be near the truth by that.
+    The nodes' weights hold the latter; 0 where the zero points are the same. The nodes stay, so
+    that starts should be within an error of a star or so of the truth.
     """
     stars, errors = nodes.stars, survey.errors
     parallax, width = catalogue.parallax, catalogue.parallax_error
