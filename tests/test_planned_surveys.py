@@ -104,6 +104,7 @@ def records(folder):
     return [{name: value for name, value in record.items() if name != "seconds"} for record in found]
 
 
+@pytest.mark.slow
 def test_calibrate_compiles_once_and_resumes_with_the_same_digits(config, capsys, monkeypatch):
     traced, plain = [], Stars.__call__
     monkeypatch.setattr(Stars, "__call__", lambda *given: (traced.append(1), plain(*given))[1])
