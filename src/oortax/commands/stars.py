@@ -59,6 +59,11 @@ class Planned:
         config = load_config(path, forward=True).with_inference(stars=N, seed=seed)
         if config.inference.stars is None:
             raise ValueError(f"{path}: how many stars? Give inference.stars, or say so on the command line")
+        if config.catalogues:
+            raise ValueError(
+                f"{path}: one survey is planned at a time, that of [survey]: leave out "
+                f"{', '.join(f'[catalogues.{name}]' for name in config.catalogues)}"
+            )
         tree, priors, start = forward_problem(config)
         if not priors:
             raise ValueError(f'{path}: no parameter is free: give at least one {{prior = "..."}}')

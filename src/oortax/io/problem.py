@@ -239,11 +239,21 @@ def forward_model(config: Config, name: str = "") -> Any:
         raise ValueError(
             f"which survey? Say --catalogue NAME, of {', '.join(config.catalogues)}; [survey] has no cuts"
         )
+    return _forward(config).sight(name)
+
+
+def forward_problem(config: Config) -> tuple[Any, dict[str, Any], dict[str, float]]:
+    """The model.Model behind `forward_model`, and prior and start of every free parameter, by path."""
+    model = _forward(config)
+    return model, *_priors(config, model)
+
+
+def _forward(config: Config) -> Any:
     every = config.star_catalogues()
     there = {key: part for key, part in every.items() if not key or _is_there(part, config)}
     # A survey to be seen through that has no stars yet has the errors that are given.
     seen = {key: _selected(config, part) for key, part in there.items()}
-    return _build_model(config, seen, bound=False).sight(name)
+    return _build_model(config, seen, bound=False)
 
 
 def _is_there(part: CatalogueConfig, config: Config) -> bool:
@@ -400,9 +410,3 @@ def _priors(config: Config, model: Any) -> tuple[dict[str, Any], dict[str, float
         check_support(prior, known[path].support, path, free.prior)
         priors[path], start[path] = prior, free.value
     return priors, start
-
-
-def forward_problem(config: Config) -> tuple[Any, dict[str, Any], dict[str, float]]:
-    """The model of predictions (`forward_model`), and prior and start of every free parameter, by path."""
-    model = forward_model(config)
-    return model, *_priors(config, model)
