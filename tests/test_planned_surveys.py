@@ -149,6 +149,9 @@ def test_bad_input_is_one_sentence(config, capsys):
     config.write_text(f'{CONFIG}[constraints.circular_velocity]\ntable = "eilers_2019"\n')
     run("calibrate", config, "--stars", 50, code=2)
     assert "constraints.circular_velocity" in capsys.readouterr().err
+    config.write_text(f'{CONFIG}[catalogues.other]\ncatalogue = "other.parquet"\n')
+    run("forecast", config, "--n", 100, code=2)
+    assert "leave out [catalogues.other]" in capsys.readouterr().err
     fixed = CONFIG.replace('{prior = "LogNormal(log(220), 0.2)"}', "220.0")
     fixed = fixed.replace('{prior = "LogNormal(log(0.9), 0.2)"}', "0.9")
     config.write_text(fixed.replace('{prior = "LogNormal(log(120), 0.3)"}', "120.0"))
