@@ -192,7 +192,8 @@ def _subset(
     if wanted is None or wanted >= n:
         return dict(columns), []
     chosen = np.sort(np.random.default_rng(seed).choice(n, wanted, replace=False))
-    note = f"{wanted:,} of the {n:,} drawn at random (seed {seed}); inference.stars sets how many"
+    how = f"(seed {seed}); inference.stars, or the catalogue's n_stars, sets how many"
+    note = f"{wanted:,} of the {n:,} drawn at random {how}"
     return {key: values[chosen] for key, values in columns.items()}, [note]
 
 
