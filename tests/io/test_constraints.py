@@ -161,7 +161,7 @@ def test_values_without_a_table():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", ("no [data] and no [constraints]",)),
+        ("", ("no [data] and no [catalogues] and no [constraints]",)),
         ("[constraints.it]\ntable = 'x'", ("constraints.it", "unknown kind 'it'", "give a kind")),
         ("[constraints.it]\nkind = 'maser'", ("unknown kind 'maser'", "did you mean 'masers'")),
         ("[constraints.masers]", ("[constraints.masers] lacks table",)),

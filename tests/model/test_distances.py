@@ -81,10 +81,10 @@ def test_missing_v_los_is_integrated_over_what_the_component_fills():
     l, b = 2 * np.pi * rng.random(n), rng.choice([-1, 1], n) * np.radians(rng.uniform(30, 90, n))
     s = rng.uniform(3.0, 15.0, n)
     mu = rng.normal(0.0, 100.0, (2, n)) / (4.74 * s)
-    row, v_los, log_step = v_los_rule(GALAXY, SURVEY, l, b, s, *mu, rng=rng)
+    row, velocities, log_step = v_los_rule(GALAXY, SURVEY, l, b, s, *mu, rng=rng)
     v_c0 = potential.circular_velocity(POT, SURVEY.sun.R0)
     place = jax.jit(jax.vmap(lambda *at: survey.phase_space(SURVEY.sun, v_c0, *at)[1]))
-    v = np.asarray(place(l[row], b[row], s[row], mu[0][row], mu[1][row], v_los))
+    v = np.asarray(place(l[row], b[row], s[row], mu[0][row], mu[1][row], velocities["v_los"]))
     found = np.bincount(row, np.exp(log_step - 0.5 * np.sum(v**2, axis=1) / sigma**2))
     v0, v1 = (np.asarray(place(l, b, s, *mu, np.full(n, x))) for x in (0.0, 1.0))
     along = v1 - v0

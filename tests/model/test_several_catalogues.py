@@ -8,29 +8,30 @@ import pytest
 
 from oortax import df, inference, model, params, potential, stars, survey
 
-BHB, DWARFS = stars.Gaussian(0.6, 0.2), stars.Gaussian(5.0, 0.2)
-# Not v_0: it moves the Sun, and with few nodes ln L has kinks where a node's L_z is 0, a cusp of f.
-FREE = {"potential.q": 0.9, "components.halo.df.a": 1.2}
-N = {"bhb": 80, "dwarfs": 80}
+GIANTS, DWARFS = stars.Gaussian(0.6, 0.2), stars.Gaussian(5.0, 0.2)
+# A disc: where stars of a halo pass from loops to boxes, at small L_z, the fudge's actions, and with few
+# stars ln L, bend within a per cent of q.
+FREE = {"potential.q": 0.8, "components.disc.df.sigma_r0": 120.0}
+N = {"giants": 150, "dwarfs": 150}
 TRUTH = model.Model(
     model.Galaxy(
-        potential.LogarithmicHalo(v_0=220.0, r_c=1.0, q=0.9),
-        {"halo": model.Component(df.DB96Halo(a=1.2, b=1.2, beta=3.5, gamma=1.8, A_0=500.0), BHB)},
+        potential.LogarithmicHalo(v_0=220.0, r_c=2.0, q=0.8),
+        {"disc": model.Component(df.QuasiIsothermal(R_d=2.6, sigma_r0=120.0, R_sigma=8.0, H_d=0.45), GIANTS)},
     ),
     survey.Survey(),
     catalogues={
-        "bhb": model.View(
-            (survey.Magnitude(min=14.0, max=17.0), survey.AbsLatitude(min=30.0)),
-            survey.Errors(V=0.02, v_los=5.0, distance_modulus=0.1),
+        "giants": model.View(
+            (survey.Magnitude(max=12.5), survey.AbsLatitude(min=40.0)),
+            survey.Errors(V=0.02, v_los=2.0, distance_modulus=0.1),
         ),
         "dwarfs": model.View(
-            (survey.Magnitude(min=13.0, max=17.0), survey.AbsLatitude(min=40.0)),
+            (survey.Magnitude(max=15.5), survey.AbsLatitude(min=40.0)),
             survey.Errors(V=0.02, pm=0.3),
-            stars={"halo": DWARFS},
+            stars={"disc": DWARFS},
         ),
     },
 )
-LOST = {"bhb": ("mu_l", "mu_b"), "dwarfs": ("v_los", "parallax", "distance_modulus")}
+LOST = {"giants": ("mu_l", "mu_b"), "dwarfs": ("v_los", "parallax", "distance_modulus")}
 
 
 def observed(name, n, seed, lost=True):
@@ -73,27 +74,27 @@ def log_likelihood(tree, data):
 def test_catalogues_agree_and_add_up(found):
     """v_los and distances of one, proper motions of the other: truth within 3 sigma of each and of both."""
     priors = {path: dist.LogNormal(float(np.log(true)), 0.3) for path, true in FREE.items()}
-    results = {}
-    u = None
+    tops, precision, joint = {}, {}, None
     for use in (tuple(N), *((name,) for name in N)):
         data = {"stars": found, "weights": {name: jnp.asarray(float(name in use)) for name in N}}
         posterior = inference.Posterior(
-            params.replace(TRUTH, {"potential.q": 1.0}), priors, log_likelihood, data
+            params.replace(TRUTH, {"potential.q": 0.9}), priors, log_likelihood, data
         )
-        top = inference.maximise(posterior, *(() if u is None else (u,)), progress=False)
+        top = inference.maximise(posterior, *(() if joint is None else (joint.u,)), progress=False)
         assert top.converged
-        u = top.u
-        results[use] = inference.laplace(posterior, top)
-    both = results[tuple(N)]
+        joint = top if joint is None else joint
+        tops[use] = inference.laplace(posterior, top)
+        precision[use] = inference.laplace(posterior, joint, strict=False).precision
     for path, true in FREE.items():
-        for gaussian in results.values():
+        for gaussian in tops.values():
             assert abs(gaussian.values[path] - true) < 3.0 * gaussian.sigma[path], path
-        alone = [results[(name,)].values[path] for name in N]
-        assert min(alone) < both.values[path] < max(alone), path
-    # The curvature of ln L in q changes by a factor of two within an error of so few stars: sigma(q) at three
-    # maxima cannot be compared.
-    path = "components.halo.df.a"
-    assert both.sigma[path] < min(results[(name,)].sigma[path] for name in N)
+        alone = [tops[(name,)].values[path] for name in N]
+        assert min(alone) < tops[tuple(N)].values[path] < max(alone), path
+    # At one point; the prior, of 0.3 in ln, counts once. Differences of gradients over 0.2 sigma, which are
+    # not the same for the three, err by the third derivative: some per cent with so few stars.
+    sum_of_both = sum(precision[(name,)] for name in N) - np.eye(len(FREE)) / 0.3**2
+    np.testing.assert_allclose(precision[tuple(N)], sum_of_both, atol=0.05 * np.max(sum_of_both))
+    assert np.all(np.diag(precision[tuple(N)]) > [np.diag(precision[(name,)]) for name in N])
 
 
 def per_star(name):
@@ -103,14 +104,14 @@ def per_star(name):
 
 def test_a_missing_proper_motion_is_integrated_over(columns):
     """Against a fine sum over proper motions that are measured: other nodes, and no rule for motions."""
-    galaxy, seen, _ = TRUTH.sight("bhb")
-    log_L, k, n = per_star("bhb"), 4, 32
-    some = {name: values[:k] for name, values in columns["bhb"].items()}
+    galaxy, seen, _ = TRUTH.sight("giants")
+    log_L, k, n = per_star("giants"), 4, 48
+    some = {name: values[:k] for name, values in columns["giants"].items()}
     some |= {"v_los_error": np.full(k, 1e-3), "distance_modulus_error": np.full(k, 1e-6)}
     without = model.Catalogue(**some)
     rules = [log_L(without, model.make_nodes(without, galaxy, seen, 1, seed=seed)) for seed in range(4)]
-    # Every 50 km/s from -800 to 800: the dispersions are 130, about the Sun's reflex motion of at most 250.
-    step = 50.0 / (4.740470463533349 * 10.0 ** (0.2 * some["distance_modulus"] - 2.0))
+    # Every 12 km/s from -288 to 288: the dispersions are 30 to 50, about a drift of as much.
+    step = 12.0 / (4.740470463533349 * 10.0 ** (0.2 * some["distance_modulus"] - 2.0))
     at = np.stack(np.meshgrid(*2 * [np.arange(n) + 0.5 - n / 2], indexing="ij"), -1).reshape(-1, 2)
     many = {name: np.repeat(values, n * n) for name, values in some.items()}
     for i, name in enumerate(("mu_l", "mu_b")):
@@ -118,6 +119,6 @@ def test_a_missing_proper_motion_is_integrated_over(columns):
     each = model.Catalogue(**many)
     found = np.asarray(log_L(each, model.make_nodes(each, galaxy, seen, 1))).reshape(k, n * n)
     expected = np.log(np.exp(found).sum(axis=1) * step**2)
-    # The rule's random phase scatters by 0.02 where f has its cusp at L_z = 0.
+    # The rule's steps are 1.2 dispersions, of a random phase: 0.02 where f is no Gaussian.
     np.testing.assert_allclose(np.mean(rules, axis=0), expected, atol=0.03)
     assert np.std(rules, axis=0).max() < 0.06
