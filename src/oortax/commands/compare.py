@@ -38,8 +38,6 @@ def compare(
 
     Raises ValueError for fewer than two folders, folders without a finished fit, and fits of different stars.
     """
-    import arviz
-
     console = session.console(json)
     if len(folders) < 2:
         raise ValueError("compare needs at least two folders of `oortax fit`")
@@ -48,34 +46,23 @@ def compare(
             raise ValueError(f"{folder} holds no fit: there is no config.toml")
     found = [candidate(name, folder, draws) for name, folder in zip(_names(folders), folders, strict=True)]
     _check_same_stars(found)
-    data = {each.name: _inference_data(each) for each in found}
-    table = arviz.compare(data, ic="loo", method="stacking")
-    rows = []
-    for name in table.index:
-        k = np.asarray(arviz.loo(data[name], pointwise=True).pareto_k)
-        line = table.loc[name]
-        rows.append(
-            {
-                "fit": str(name),
-                "elpd": float(line["elpd_loo"]),
-                "difference": float(line["elpd_diff"]),
-                "error": float(line["dse"]),
-                "effective parameters": float(line["p_loo"]),
-                "weight": float(line["weight"]),
-                "stars of k > 0.7": int(np.sum(k > inference.K_HAT)),
-            }
-        )
+    _check_finite(found)
+    rows = inference.leave_one_out({each.name: (each.draws, each.log_L) for each in found})
     for row in rows:
         console.print(
-            f"{row['fit']}: elpd = {row['elpd']:.1f}, {row['difference']:.1f} +- {row['error']:.1f} below "
-            f"the best; {row['effective parameters']:.1f} effective parameters; weight {row['weight']:.2f}"
+            f"{row.name}: elpd = {row.elpd:.1f}, {row.difference:.1f} +- {row.error:.1f} below the best; "
+            f"{row.effective:.1f} effective parameters; weight {row.weight:.2f}"
         )
-        if row["stars of k > 0.7"]:
+        if row.influential:
             console.print(
-                f"  {row['stars of k > 0.7']} stars have too much influence on this posterior to be left "
-                "out by weights (Pareto k > 0.7): take the difference with care"
+                f"  {row.influential} stars have too much influence on this posterior to be left out by "
+                "weights (Pareto k > 0.7): take the difference with care"
             )
-    result = {"stars": int(found[0].log_L.shape[-1]), "draws": draws, "fits": rows}
+    result = {
+        "stars": int(found[0].log_L.shape[-1]),
+        "draws": draws,
+        "fits": [row._asdict() for row in rows],
+    }
     if out is not None:
         write_json(out, result)
     if json:
@@ -101,12 +88,9 @@ def candidate(name: str, folder: Path, draws: int) -> Candidate:
 
 def _draws(folder: Path, posterior: inference.Posterior, n: int) -> dict[str, np.ndarray]:
     """Parameter values by path, (chains, draws / chains), of the chains or of the Gaussian."""
-    import arviz
-
     sampled, gaussian = folder / "posterior.nc", folder / "laplace.json"
     if sampled.is_file():
-        of: Any = arviz.from_netcdf(sampled)
-        values = {path: np.asarray(of.posterior[path]) for path in posterior.names}
+        values = inference.read_draws(sampled, posterior.names)
         chains, length = values[posterior.names[0]].shape
         kept = np.unique(np.linspace(0, length - 1, max(n // chains, 1)).round().astype(int))
         return {path: value[:, kept] for path, value in values.items()}
@@ -137,17 +121,16 @@ def terms(posterior: inference.Posterior, problem: Problem, draws: Mapping[str, 
     return np.stack(rows).reshape(*shape, -1)
 
 
-def _inference_data(each: Candidate) -> Any:
-    import arviz
-
-    lost = ~np.isfinite(each.log_L).all(axis=(0, 1))
-    if lost.any():
-        stars = np.concatenate([np.asarray(part.columns["ids"]) for part in each.problem.stars.values()])
-        raise ValueError(
-            f"{each.name}: {int(lost.sum())} stars (id {stars[lost][0]} ...) have no likelihood at some "
-            "draws: give the fit an outlier component"
-        )
-    return arviz.from_dict(posterior=dict(each.draws), log_likelihood={"stars": each.log_L})
+def _check_finite(found: list[Candidate]) -> None:
+    """Raise ValueError for stars that a model cannot show at some of its draws."""
+    for each in found:
+        lost = ~np.isfinite(each.log_L).all(axis=(0, 1))
+        if lost.any():
+            stars = np.concatenate([np.asarray(part.columns["ids"]) for part in each.problem.stars.values()])
+            raise ValueError(
+                f"{each.name}: {int(lost.sum())} stars (id {stars[lost][0]} ...) have no likelihood at some "
+                "draws: give the fit an outlier component"
+            )
 
 
 def _check_same_stars(found: list[Candidate]) -> None:
