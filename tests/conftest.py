@@ -3,6 +3,8 @@
 import ctypes
 import gc
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,7 +17,22 @@ _QUICK_TO_COMPILE = (
     "--xla_cpu_parallel_codegen_split_count=1",
     "--xla_backend_optimization_level=0",
 )
-os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK_TO_COMPILE))
+
+
+def _known(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that this XLA knows: it aborts on others, and versions drop some."""
+
+    def runs(*some: str) -> bool:
+        environment = os.environ | {"XLA_FLAGS": " ".join(some)}
+        command = [sys.executable, "-c", "import jax; jax.devices()"]
+        return subprocess.run(command, env=environment, capture_output=True).returncode == 0
+
+    return flags if runs(*flags) else tuple(flag for flag in flags if runs(flag))
+
+
+# Workers find what the first process has set.
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = " ".join(_known(_QUICK_TO_COMPILE))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE)
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Threads of two workers' linear algebra (SciPy's) wait for each other on two cores: ten times slower.
