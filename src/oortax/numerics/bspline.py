@@ -120,7 +120,7 @@ surface.defjvp(_surface_jvp, symbolic_zeros=True)
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _with_slopes(degree: int, orders: tuple[int, int], table, u, v) -> tuple[Scalar, Scalar, Scalar]:
-    """A surface and its slopes in u and v, from one block: three sums of single reads take twice as long."""
+    """A surface and its slopes in u and v, for which its coefficients are read once."""
     found = _block(degree, orders, table, u, v, 1)
     return found[0, 0], found[1, 0], found[0, 1]
 
