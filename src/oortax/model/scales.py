@@ -43,11 +43,22 @@ class _Along(NamedTuple):
     high: Float[Array, " n"]
 
 
-@eqx.filter_jit
-def _along(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b) -> _Along:
+def _bound(galaxy: Galaxy):
+    """The potential in tables, and every component's DF bound to it."""
     potential = expand(galaxy.potential)
     orbits = circular_orbits(potential)
-    dfs = [galaxy.components[name].df.bind(orbits) for name in galaxy.names]
+    return potential, [galaxy.components[name].df.bind(orbits) for name in galaxy.names]
+
+
+def _cylindrical(x: Float[Array, "3"]):
+    """R, and the directions of increasing R, phi and z, as rows."""
+    R = jnp.hypot(x[0], x[1])
+    return R, jnp.array([[x[0], x[1], 0.0], [-x[1], x[0], 0.0], [0.0, 0.0, R]]) / R
+
+
+@eqx.filter_jit
+def _along(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b) -> _Along:
+    potential, dfs = _bound(galaxy)
     v_c0 = circular_velocity(potential, survey.sun.R0)
     top = potential.Phi(jnp.array([_FAR, 0.0, 0.0]))
 
@@ -55,8 +66,7 @@ def _along(galaxy: Galaxy, survey: Survey, l, b, s, mu_l, mu_b) -> _Along:
         l, b, s, mu_l, mu_b = at
         x, v = phase_space(survey.sun, v_c0, l, b, s, mu_l, mu_b, 0.0)
         along = phase_space(survey.sun, v_c0, l, b, s, mu_l, mu_b, 1.0)[1] - v
-        R = jnp.hypot(x[0], x[1])
-        axes = jnp.array([[x[0], x[1], 0.0], [-x[1], x[0], 0.0], [0.0, 0.0, R]]) / R
+        R, axes = _cylindrical(x)
         scales = [f.velocity_scale(potential, R, x[2]) for f in dfs]
         mean, sigma = (jnp.stack(parts) for parts in zip(*scales, strict=True))
         start, way = (axes @ v - mean) / sigma, axes @ along / sigma
@@ -100,9 +110,7 @@ class RoughDensity:
 
 @eqx.filter_jit
 def _log_density(galaxy: Galaxy, survey: Survey, R, z):
-    potential = expand(galaxy.potential)
-    orbits = circular_orbits(potential)
-    dfs = [galaxy.components[name].df.bind(orbits) for name in galaxy.names]
+    potential, dfs = _bound(galaxy)
     local = jnp.stack([f.log_density_scale(potential, survey.sun.R0, jnp.full((), 0.5)) for f in dfs])
 
     def one(at):
@@ -149,9 +157,7 @@ def _across(galaxy: Galaxy, survey: Survey, l, b, s, v_los):
     """Of every component: mean (n, k, 2) and root of the covariance (n, k, 2, 2) of the velocity across the
     line of sight (km/s, along l and b), given v_los; and centre and radius of the bound ones, (n, 2), (n,).
     """
-    potential = expand(galaxy.potential)
-    orbits = circular_orbits(potential)
-    dfs = [galaxy.components[name].df.bind(orbits) for name in galaxy.names]
+    potential, dfs = _bound(galaxy)
     v_c0 = circular_velocity(potential, survey.sun.R0)
     top = potential.Phi(jnp.array([_FAR, 0.0, 0.0]))
 
@@ -166,8 +172,7 @@ def _across(galaxy: Galaxy, survey: Survey, l, b, s, v_los):
         moves = [(unit, 0.0, 0.0), (0.0, unit, 0.0), (0.0, 0.0, 1.0)]
         # Rows: the directions of increasing l, b and distance, all unit vectors.
         frame = jnp.stack([velocity(*move)[1] - still for move in moves])
-        R = jnp.hypot(x[0], x[1])
-        axes = jnp.array([[x[0], x[1], 0.0], [-x[1], x[0], 0.0], [0.0, 0.0, R]]) / R
+        R, axes = _cylindrical(x)
         turn = frame @ axes.T
         means, roots = [], []
         for f in dfs:
