@@ -101,3 +101,6 @@ def test_beyond_the_box(grid):
     np.testing.assert_allclose(found(8.0, 3.0), found(8.0, 1.0) + along, atol=10.0 * h)
     assert np.all(slopes[0] < -0.2) and np.all(slopes[1] < -0.3)
     np.testing.assert_array_equal(found(5.0, 0.5), found(7.2, 0.5))
+    # Its derivatives, beyond: the slope at the edge, none inwards.
+    np.testing.assert_allclose(jax.jacfwd(found)(11.2, 0.5), slopes[0], atol=10.0 * h)
+    np.testing.assert_array_equal(jax.jacfwd(found)(5.0, 0.5), 0.0)
