@@ -28,6 +28,8 @@ DENSITY = "posterior density"
 _WARMUP, _SAMPLES = 100, 400
 # A step would gain so much in ln p: 0.14 sigma from the top, which draws with weights, or chains, make good.
 _NEAR_ENOUGH = 1e-2
+# The same goes for a Hessian from steps that are longer or shorter by a factor of 2.
+_ROUNDNESS = 4.0
 
 
 def calibrate(
@@ -163,7 +165,7 @@ class Bench:
             precision=curvature,
             progress=False,
         )
-        gaussian = inference.laplace(posterior, maximum, strict=False)
+        gaussian = inference.laplace(posterior, maximum, strict=False, roundness=_ROUNDNESS)
         u = np.asarray(posterior.unconstrain(truth))
         log_p = float(posterior.value_and_grad(jnp.asarray(u))[0])
         if self.method == "nuts":

@@ -59,12 +59,19 @@ class Laplace(NamedTuple):
         return self.covariance / np.outer(sigma, sigma)
 
 
-def laplace(posterior: Posterior, maximum: Maximum, *, step: float = 0.2, strict: bool = True) -> Laplace:
+def laplace(
+    posterior: Posterior,
+    maximum: Maximum,
+    *,
+    step: float = 0.2,
+    strict: bool = True,
+    roundness: float = 2.0,
+) -> Laplace:
     r"""Fit a Gaussian to the posterior at its maximum.
 
     H_kl = -[d ln p/dv_k (+h e_l) - d ln p/dv_k (-h e_l)] / 2h along axes v in which the posterior is
     round, u = mean + L v: the first pass takes L from the optimiser's curvature and the prior, each
-    later one from the pass before, until H is the unit matrix to a factor of 2. So every direction,
+    later one from the pass before, until H is the unit matrix to a factor of `roundness`. So every direction,
     the narrow and the degenerate, is differenced over the same fraction of its own sigma, and the
     error of every eigenvalue is relative to itself: of order h^2/6 times the fourth derivative of
     ln p in units of sigma (exact for a Gaussian). Costs 2P gradients a pass, often one pass.
@@ -76,6 +83,8 @@ def laplace(posterior: Posterior, maximum: Maximum, *, step: float = 0.2, strict
     strict : bool
         If False, a Hessian that is not positive definite is not an error: curvatures that are
         negative or below the prior's are replaced by the prior's, and `positive_definite` is False.
+    roundness : float
+        With a larger one a rough start costs one pass: steps of h sqrt(roundness) sigma at most.
 
     Raises
     ------
@@ -110,7 +119,7 @@ def laplace(posterior: Posterior, maximum: Maximum, *, step: float = 0.2, strict
         precision = inverse.T @ rounded @ inverse
         curvature = np.linalg.eigvalsh(rounded)
         positive = bool(curvature[0] > 0.0)
-        if curvature[0] > 0.5 and curvature[-1] < 2.0:
+        if curvature[0] > 1.0 / roundness and curvature[-1] < roundness:
             break
     if not positive:
         if strict:

@@ -140,7 +140,7 @@ def _measure(catalogue: Catalogue, galaxy: Galaxy, survey: Survey):
         flat = [np.ravel(a) for a in (l, b, s, V)]
         across = s * np.cos(b)
         R = np.hypot(R0 - across * np.cos(l), across * np.sin(l))
-        magnitudes = np.asarray(_log_magnitude(galaxy, survey, *flat)).reshape(s.shape)
+        magnitudes = _log_magnitudes(galaxy, survey, *flat).reshape(s.shape)
         return magnitudes + density(R, z0 + s * np.sin(b))
 
     terms = _distance_terms(catalogue, survey)
@@ -158,6 +158,14 @@ def _measure(catalogue: Catalogue, galaxy: Galaxy, survey: Survey):
         last = np.minimum(_POINTS - np.argmax(inside[:, ::-1], axis=1), _POINTS - 1)
         low, high = x[everyone, first], x[everyone, last]
     return x, log_W, log_p
+
+
+def _log_magnitudes(galaxy: Galaxy, survey: Survey, *points: np.ndarray) -> np.ndarray:
+    """`_log_magnitude`, at a number of points that is filled up to one of few, each of which is compiled."""
+    n = len(points[0])
+    step = max(256, 1 << max((n - 1).bit_length() - 2, 0))
+    rows = np.minimum(np.arange(-(-n // step) * step), n - 1)
+    return np.asarray(_log_magnitude(galaxy, survey, *(a[rows] for a in points)))[:n]
 
 
 @eqx.filter_jit

@@ -122,8 +122,9 @@ def filled(nodes: Nodes, n: int | None = None) -> Nodes:
     if n < have:
         raise ValueError(f"filled(n={n}): there are {have} star nodes already")
     rows = np.minimum(np.arange(n), have - 1)
-    stars = jax.tree.map(lambda a: a[rows], nodes.stars)
-    log_w = jnp.where(np.arange(n) < have, stars.log_w, -jnp.inf)
+    # By NumPy: these shapes are of one catalogue, and would be compiled for it alone.
+    stars = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)[rows]), nodes.stars)
+    log_w = jnp.asarray(np.where(np.arange(n) < have, np.asarray(stars.log_w), -np.inf))
     return eqx.tree_at(lambda n: n.stars, nodes, eqx.tree_at(lambda s: s.log_w, stars, log_w))
 
 

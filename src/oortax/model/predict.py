@@ -269,7 +269,7 @@ def _columns(survey: Survey, observed) -> dict[str, np.ndarray]:
     return columns
 
 
-def _scatter(rng, survey: Survey, v_c0: float, outliers, truth, columns, batch: int) -> None:
+def _scatter(rng, survey: Survey, v_c0, outliers, truth, columns) -> None:
     """Give a fraction of the stars, in place, the velocities of the outlier component.
 
     They keep their places and magnitudes: the outliers' density is that of all stars, times an isotropic
@@ -278,6 +278,7 @@ def _scatter(rng, survey: Survey, v_c0: float, outliers, truth, columns, batch: 
     (chosen,) = np.nonzero(rng.random(len(truth["s"])) < float(outliers.fraction))
     u = float(outliers.sigma) * rng.standard_normal((len(chosen), 3))
     noisy = {name: columns[name] for name in ("mu_l", "mu_b", "v_los")}
+    batch = min(_PILOT, _power_of_four(len(chosen)))
     for start in range(0, len(chosen), batch):
         rows = np.minimum(np.arange(start, start + batch), len(chosen) - 1)
         stars = chosen[rows]
@@ -374,7 +375,7 @@ def predict(
     truth = dict(draw.stars.truth)
     columns = _columns(survey, draw.stars.columns)
     if outliers is not None:
-        _scatter(rng, survey, float(derived.v_c0), outliers, truth, columns, _PILOT)
+        _scatter(rng, survey, derived.v_c0, outliers, truth, columns)
     missing = rng.random(n) < missing_v_los
     columns["v_los"] = np.where(missing, np.nan, columns["v_los"])
     columns["v_los_error"] = np.where(missing, np.nan, columns["v_los_error"])

@@ -118,11 +118,15 @@ def _within(low: np.ndarray, width: np.ndarray, n: int) -> np.ndarray:
 
 def _covered(survey: Survey, b, l) -> np.ndarray:
     """Which directions the survey covers, on the product of b and l."""
-    ask = eqx.filter_jit(lambda survey, b, l: jax.vmap(lambda b: jax.vmap(lambda l: survey.sky(l, b))(l))(b))
     l = jnp.asarray(l)
     # A few rows at a time: memory must not grow with the fineness.
     parts = np.array_split(np.asarray(b), max(1, len(b) // _AT_ONCE))
-    return np.concatenate([np.asarray(ask(survey, jnp.asarray(part), l)) > 0 for part in parts])
+    return np.concatenate([np.asarray(_sky(survey, jnp.asarray(part), l)) > 0 for part in parts])
+
+
+@eqx.filter_jit
+def _sky(survey: Survey, b, l):
+    return jax.vmap(lambda b: jax.vmap(lambda l: survey.sky(l, b))(l))(b)
 
 
 def _intervals(panels: list[np.ndarray], covered: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -155,12 +159,23 @@ def colours_of(colour_magnitude: Any, support: tuple[float, float]) -> Colours:
     low, high = colour_magnitude.colour_range
     M, edges = np.linspace(support[0], support[1], _ROWS), np.linspace(low, high, _COLOURS)
     middles = 0.5 * (edges[1:] + edges[:-1])
-    table = jax.jit(jax.vmap(lambda M: jax.vmap(lambda c: colour_magnitude.log_density(M, c))(middles)))(M)
-    p = np.exp(np.asarray(table, dtype=float))
+    p = np.exp(
+        np.asarray(_log_densities(colour_magnitude, jnp.asarray(M), jnp.asarray(middles)), dtype=float)
+    )
     sums = p.sum(axis=1, keepdims=True)
     flat = np.full_like(p, 1.0 / p.shape[1])
     share = np.where(sums > 0, 0.95 * p / np.where(sums > 0, sums, 1.0) + 0.05 * flat, flat)
     return Colours(M, edges, share / np.diff(edges), np.cumsum(share, axis=1))
+
+
+@eqx.filter_jit
+def _log_densities(colour_magnitude, M, colour):
+    return jax.vmap(lambda M: jax.vmap(lambda c: colour_magnitude.log_density(M, c))(colour))(M)
+
+
+@eqx.filter_jit
+def _densities(F, M):
+    return jax.vmap(lambda M: jnp.exp(F.log_F(M)))(M)
 
 
 class Proposed(NamedTuple):
@@ -328,7 +343,7 @@ def survey_proposal(sky: Sky, survey: Survey, stars: Any, v_c0: float, name: str
     F = stars.bind() if colours is None else colours.magnitudes()
     edges_M = np.linspace(F.support[0], F.support[1], _MAGNITUDES)
     middles = jnp.asarray(0.5 * (edges_M[1:] + edges_M[:-1]))
-    mass = np.asarray(jax.jit(jax.vmap(lambda M: jnp.exp(F.log_F(M))))(middles))
+    mass = np.asarray(_densities(F, middles))
     edges = np.geomspace(max(near, 1e-3 * far), far, _S)
     edges = np.concatenate([[near], edges[near < edges]])
     table = sky.area[:, None] * np.ones(len(edges) - 1)
