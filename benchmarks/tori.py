@@ -11,9 +11,10 @@ chaotic": share of the first 128 tori with such orbits; "regular" columns are re
 code OK, in rad, median and 90% of 48; "dJ": largest |J - J_0| along them, over J_r + J_z; both by
 `Torus.angles_actions` (pi and inf where an orbit leaves its torus). One thread each, two potentials at a
 time; ms/torus is `fit_tori` without compilation, terms as tol needs them; "22 terms" that of so many terms
-whatever their residual, and its median; "gradient" the cost of tori of 45 terms with the derivatives of their
-E in J and in all numbers of the potential, over that without; us/point: `phase_point` at true and
-`phase_point_toy` at toy angles. The first call compiles, unless the set before it has. AGAMA's mapper, quoted
+whatever their residual, and its median; "gradients" the cost of tori of 45 terms with the derivatives of
+their E, and of E, Omega, S_n and dS_n/dJ, in J and in all numbers of the potential, over that without;
+us/point: `phase_point` at true and `phase_point_toy` at toy angles. The first call compiles, unless the set
+before it has. AGAMA's mapper, quoted
 from the project's own measurements on another machine: 2.9 ms (thin), 10.4 (thick), 18.8 (halo) where it
 succeeds, 67 of 100 halo tori fail in MWPotential2014; 3 to 11 us a point.
 """
@@ -27,6 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import time  # noqa: E402  (after the environment is set)
 from collections.abc import Callable  # noqa: E402
 from concurrent.futures import ProcessPoolExecutor  # noqa: E402
+from functools import partial  # noqa: E402
 from multiprocessing import get_context  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -105,18 +107,28 @@ def seconds_of(program: Callable, *arguments, repeats: int = 6) -> float:
     return float(np.median(times[1:]))
 
 
-def gradient_over_value(pot, J: np.ndarray) -> float:
-    """Cost of tori with the derivatives of E in J and in all of the potential, over that without."""
+def gradients_over_value(pot, J: np.ndarray) -> str:
+    """Cost of tori with the derivatives of E, and of all that they are, in J and the potential, over that
+    without."""
     tables = eqx.filter_jit(lambda pot: (dynamics.circular_orbits(pot), focal_distance(pot)))(pot)
 
-    def E(of, tables):
+    def total(of, tables, parts):
         pot, J = of
-        each = jax.lax.map(lambda J: _fit_torus(pot, *tables, J, 45).E, J, batch_size=16)
-        return jnp.sum(jnp.where(jnp.isfinite(each), each, 0.0))
 
-    of = (pot, jnp.asarray(J[:64]))
-    alone, with_slopes = eqx.filter_jit(E), eqx.filter_jit(eqx.filter_value_and_grad(E))
-    return seconds_of(with_slopes, of, tables) / seconds_of(alone, of, tables)
+        def one(J):
+            torus = _fit_torus(pot, *tables, J, 45)
+            whole = sum(jnp.sum(part) for part in parts(torus))
+            return jnp.where(torus.code == Result.OK, whole, 0.0)
+
+        return jnp.sum(jax.lax.map(one, J, batch_size=16))
+
+    of, ratios = (pot, jnp.asarray(J[:64])), []
+    of_all = lambda torus: (torus.E, torus.Omega, torus.S, torus.dS_dJ)  # noqa: E731
+    alone = seconds_of(eqx.filter_jit(partial(total, parts=of_all)), of, tables)
+    for parts in (lambda torus: (torus.E,), of_all):
+        with_slopes = eqx.filter_jit(eqx.filter_value_and_grad(partial(total, parts=parts)))
+        ratios.append(seconds_of(with_slopes, of, tables) / alone)
+    return ", ".join(f"{ratio:.1f}" for ratio in ratios)
 
 
 def found_by_orbits(pot, tori: dynamics.Torus) -> np.ndarray:
@@ -178,7 +190,7 @@ def row(pot, J: np.ndarray, tol: float, n_modes: tuple[int, ...], kind: np.ndarr
         "dJ": f"{np.median(moved):.0e}, {np.quantile(moved, 0.9):.0e}",
         "ms/torus": 1e3 * seconds / n,
         "22 terms": f"{1e3 * least / n:.2f}, {few:.0e}",
-        "gradient": gradient_over_value(pot, J) if new else "",
+        "gradients": gradients_over_value(pot, J) if new else "",
         "us/point": ", ".join(
             f"{1e6 * seconds_of(points, map_of) / len(theta):.2f}"
             for map_of in (one.phase_point, one.phase_point_toy)
@@ -201,8 +213,9 @@ def rows(name: str, n: int) -> list[dict[str, Any]]:
 
 
 def main(names: tuple[str, ...] = POTENTIALS, n: int = 1000) -> list[dict[str, Any]]:
-    """Rows for each potential and set; two potentials at a time, a process each."""
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    """Rows for each potential and set; two potentials at a time, a process and a core each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    with ProcessPoolExecutor(min(2, cores), get_context("spawn")) as pool:
         return [entry for found in pool.map(rows, names, [n] * len(names)) for entry in found]
 
 

@@ -1,4 +1,4 @@
-"""Derivatives of a scalar function of a few scalars, taken forwards once per argument."""
+"""Derivatives of functions of a few scalars, taken forwards once per argument."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -40,6 +40,52 @@ def by_partials(f: Callable, known: Sequence[Callable | None] = ()) -> Callable:
 
     value.defjvp(rule, symbolic_zeros=True)
     return value
+
+
+def all_by_partials(f: Callable) -> Callable:
+    """The same for a function f(given, *scalars) of several values, a tuple of scalars.
+
+    `given`, a pytree of anything, is differentiated as it is in f; scalars by partial derivatives. Fields of
+    points that move with few numbers each (toy actions) are worth it: reverse mode of H and its slopes on a
+    torus takes a fifth of the time.
+
+    >>> both = all_by_partials(lambda k, a, b: (k * a * b, a * a))
+    >>> jax.grad(lambda k, a: both(k, a, 2.0)[0] + both(k, a, 2.0)[1], (0, 1))(3.0, 5.0)
+    (Array(10., dtype=float64, weak_type=True), Array(16., dtype=float64, weak_type=True))
+    """
+
+    @jax.custom_jvp
+    @functools.wraps(f)
+    def values(given, *scalars):
+        return f(given, *scalars)
+
+    def rule(primals, tangents):
+        given, *scalars = primals
+        out = values(*primals)
+        total = [jnp.zeros_like(value) for value in out]
+        for index, tangent in enumerate(tangents[1:]):
+            if not isinstance(tangent, SymbolicZero):
+                partials = all_by_partials(_partial_with(f, index))(given, *scalars)
+                total = [so_far + partial * tangent for so_far, partial in zip(total, partials, strict=True)]
+        leaves, tree = jax.tree.flatten(given)
+        along = jax.tree.leaves(tangents[0], is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
+        moving = [i for i, tangent in enumerate(along) if not isinstance(tangent, SymbolicZero)]
+        if moving:
+
+            def of(*moved):
+                at = dict(zip(moving, moved, strict=True))
+                return f(tree.unflatten([at.get(i, leaf) for i, leaf in enumerate(leaves)]), *scalars)
+
+            change = jax.jvp(of, tuple(leaves[i] for i in moving), tuple(along[i] for i in moving))[1]
+            total = [so_far + new for so_far, new in zip(total, change, strict=True)]
+        return out, tuple(total)
+
+    values.defjvp(rule, symbolic_zeros=True)
+    return values
+
+
+def _partial_with(f: Callable, index: int) -> Callable:
+    return lambda given, *scalars: _partial(functools.partial(f, given), index)(*scalars)
 
 
 def _partial(f: Callable, index: int) -> Callable:

@@ -1,5 +1,6 @@
 """Fitting the generating function: H constant over the torus."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ from oortax.dynamics.torus.toy import oscillator_at, sphere_at
 from oortax.dynamics.torus.transformation import Meridional, Transformation
 from oortax.numerics.implicit import moving_as
 from oortax.numerics.once import once
+from oortax.numerics.partials import all_by_partials
 from oortax.numerics.positive import cholesky, solve
 from oortax.numerics.trigonometry import sin_cos
 from oortax.potential.base import AbstractPotential
@@ -89,37 +91,47 @@ class Problem(NamedTuple):
         return Energy(*energy), by_phi
 
     def _energy(self, grid: Grid, S, with_phi: bool):
-        t, J_phi = self.transformation, self.J[2]
-        one, none = jnp.ones_like(J_phi), jnp.zeros_like(J_phi)
-
-        def H(radial, vertical, J_phi):
-            (rho2, p_u), (sine, cosine, p_lat) = radial, vertical
-            at = Meridional(rho2, sine, cosine, p_u, p_lat)
-            return hamiltonian(self.potential, t.Delta2, J_phi, at)
-
-        def of(half, angle, J_r, J_z):
-            # J^T_r moves the radial motion alone, J^T_z that in latitude: their slopes, then those of H.
-            def radius(J_r, J_phi):
-                return t.of_radius(oscillator_at(t.barriers(J_phi)[0], half, J_r))
-
-            def latitude(J_z, J_phi):
-                return t.of_latitude(sphere_at(t.barriers(J_phi)[1], angle, J_z))
-
-            radial, by_J_r = jax.jvp(radius, (J_r, J_phi), (one, none))
-            vertical, by_J_z = jax.jvp(latitude, (J_z, J_phi), (one, none))
-            value, (in_r, in_z, direct) = jax.value_and_grad(H, (0, 1, 2))(radial, vertical, J_phi)
-            slopes = _dot(in_r, by_J_r), _dot(in_z, by_J_z)
-            if with_phi:
-                r_by_phi = jax.jvp(radius, (J_r, J_phi), (none, one))[1]
-                z_by_phi = jax.jvp(latitude, (J_z, J_phi), (none, one))[1]
-                slopes = *slopes, direct + _dot(in_r, r_by_phi) + _dot(in_z, z_by_phi)
-            return value, *slopes
-
         theta_r, theta_z = self.warp.radial(grid.chi_r)[0], self.warp.vertical(grid.chi_z)[0]
         half, angle = jax.tree.map(once, (sin_cos(0.5 * theta_r), sin_cos(theta_z)))
         J_r, J_z = self.toy_actions(grid, S)
+        at_point = _with_slopes if with_phi else _with_meridional_slopes
+
+        def of(half, angle, J_r, J_z):
+            return at_point((self.potential, self.transformation, half, angle), J_r, J_z, self.J[2])
+
         fields = jax.vmap(jax.vmap(of, (None, 0, 0, 0)), (0, None, 0, 0))(half, angle, J_r, J_z)
         return jax.tree.map(once, fields)
+
+
+def _at_point(given, J_r, J_z, J_phi, with_phi: bool):
+    """H and its slopes with the toy's actions, at an angle: given the potential, map and angles."""
+    potential, t, half, angle = given
+    one, none = jnp.ones_like(J_phi), jnp.zeros_like(J_phi)
+
+    def H(radial, vertical, J_phi):
+        (rho2, p_u), (sine, cosine, p_lat) = radial, vertical
+        return hamiltonian(potential, t.Delta2, J_phi, Meridional(rho2, sine, cosine, p_u, p_lat))
+
+    # J^T_r moves the radial motion alone, J^T_z that in latitude: their slopes, then those of H.
+    def radius(J_r, J_phi):
+        return t.of_radius(oscillator_at(t.barriers(J_phi)[0], half, J_r))
+
+    def latitude(J_z, J_phi):
+        return t.of_latitude(sphere_at(t.barriers(J_phi)[1], angle, J_z))
+
+    radial, by_J_r = jax.jvp(radius, (J_r, J_phi), (one, none))
+    vertical, by_J_z = jax.jvp(latitude, (J_z, J_phi), (one, none))
+    value, (in_r, in_z, direct) = jax.value_and_grad(H, (0, 1, 2))(radial, vertical, J_phi)
+    slopes = _dot(in_r, by_J_r), _dot(in_z, by_J_z)
+    if with_phi:
+        r_by_phi = jax.jvp(radius, (J_r, J_phi), (none, one))[1]
+        z_by_phi = jax.jvp(latitude, (J_z, J_phi), (none, one))[1]
+        slopes = *slopes, direct + _dot(in_r, r_by_phi) + _dot(in_z, z_by_phi)
+    return value, *slopes
+
+
+_with_slopes = all_by_partials(partial(_at_point, with_phi=True))
+_with_meridional_slopes = all_by_partials(partial(_at_point, with_phi=False))
 
 
 def _dot(a, b):

@@ -322,7 +322,8 @@ def _refitted(potential, torus: Torus, steps: int | None, least: Scalar | float 
 def _complete(problem: Problem, S, asked: Actions, known) -> Torus:
     """The record, with its residual at fresh angles; NaN for numbers where there is none, and the reason."""
     J = problem.J
-    found = finish(problem, finishing(S.shape[0]), S)
+    # Computed again in a backward pass: its fields, kept for all tori, would not fit the cache.
+    found = jax.checkpoint(lambda problem, S: finish(problem, finishing(S.shape[0]), S))(problem, S)
     rms_H = lax.stop_gradient(_rms_H(problem, found))
     good = known & (rms_H < _WORST) & jnp.all(found.Omega[:2] > 0.0)
     code = jnp.where(good, Result.OK, Result.NOT_CONVERGED)
