@@ -266,8 +266,9 @@ def compare(mass, seen, true_mass, true, first, later):
 
     mass (n,) and seen (n, 2), M and colour, are tested at the points true_mass (k,) and true (k, 2), of
     which the first `first` are on the main sequence; `later` are the ends of the stretches among true_mass.
-    Dwarfs and the turn-off (from 0.8 of its mass) are compared at equal mass, later stars by their distance
-    from the curve.
+    Dwarfs and the turn-off (from 0.8 of its mass) are compared at equal mass, the turn-off and later stars by
+    their distance from the curve, too: at the end of the main sequence of stars with convective cores a
+    thousandth of the mass is 0.1 mag.
     """
     end = CELLS[0] + 1
     giants = end + CELLS[1] + CELLS[2]
@@ -281,6 +282,9 @@ def compare(mass, seen, true_mass, true, first, later):
         ("turn-off", heavy),
     ):
         errors[f"{kind}, M"], errors[f"{kind}, colour"] = off[chosen].T
+    errors["turn-off, distance"] = distance(
+        true[:first][true_mass[:first] > 0.8 * true_mass[first - 1]], seen[:giants]
+    )
     curves = {
         "subgiants": seen[: giants + 1],
         "red giants": seen[end - 1 : giants],
