@@ -19,7 +19,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from scipy.stats import chi2
 
 import oortax as ox
 from oortax import data, inference, io, model, params
@@ -78,8 +77,7 @@ def main() -> list[dict[str, Any]]:
         for part, n in zip((north, south), nodes, strict=True)
     ]
     best = spds[1][0]
-    marks = np.linspace(0.0, 1.0, CELLS + 1)[1:-1]
-    edges = {name: np.array([-1e9, *(best.quantile(name, q) for q in marks), 1e9]) for name in OBSERVABLES}
+    edges = {name: model.cells_of(best, name, CELLS) for name in OBSERVABLES}
     of_draws = [shares(spd, edges) for spd in spds[1]]
     return [row(name, edges[name], south, best, of_draws) for name in OBSERVABLES] + [
         ratio(north, south, spds)
@@ -88,26 +86,17 @@ def main() -> list[dict[str, Any]]:
 
 def row(name: str, edges: np.ndarray, south: io.Problem, best: model.SPD, of_draws) -> dict[str, Any]:
     """One observable: counted against expected."""
-    values = south.columns[name]
-    counted = np.histogram(values[np.isfinite(values)], edges)[0].astype(float)
-    N = counted.sum()
-    expected = N * of_draws[0][name]
-    spread = N * np.array([each[name] - of_draws[0][name] for each in of_draws[1:]])
-    nodes = N * best.histogram(name, edges).errors
-    variance = np.diag(expected + nodes**2) + spread.T @ spread / DRAWS
-    # The sum over cells is given, but for what errors of the nodes do to it: eleven cells tell all.
-    off = (counted - expected)[:-1]
-    square = float(off @ np.linalg.solve((variance - np.outer(expected, expected) / N)[:-1, :-1], off))
-    pulls = (counted - expected) / np.sqrt(np.diag(variance))
-    worst = int(np.argmax(np.abs(pulls)))
+    spread = np.array([each[name] - of_draws[0][name] for each in of_draws[1:]])
+    found = model.against(best, name, south.columns[name], edges, covariance=spread.T @ spread / DRAWS)
+    worst = found.worst
     return {
         "observable": name,
-        "N": int(N),
-        "largest pull": float(pulls[worst]),
-        "in": f"{edges[worst]:.3g} to {edges[worst + 1]:.3g}",
-        "chi2": square,
-        "p": float(chi2.sf(square, CELLS - 1)),
-        "rms misfit": float(np.sqrt(max(square / (CELLS - 1) - 1.0, 0.0) * CELLS / N)),
+        "N": int(found.counted.sum()),
+        "largest pull": float(found.pulls[worst]),
+        "in": f"{found.edges[worst]:.3g} to {found.edges[worst + 1]:.3g}",
+        "chi2": found.chi2,
+        "p": found.p,
+        "rms misfit": found.misfit,
     }
 
 

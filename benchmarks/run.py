@@ -2,8 +2,8 @@
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
 reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
-calibration, forecast, mock_fit, held_out, nuts; gpu, which needs one; and mocks and binned, which need the
-catalogues (see there). Those not run are kept as they are.
+calibration, forecast, mock_fit, held_out, nuts; gpu, which needs one; and mocks, binned and real_sky, which
+need the catalogues (see there). Those not run are kept as they are.
 """
 
 import platform
@@ -32,6 +32,7 @@ import moments
 import nuts
 import orbit_library
 import potentials
+import real_sky
 import recovery
 import reference
 import self_consistency
@@ -65,6 +66,7 @@ BENCHMARKS = {
     "survey_mock": survey_mock,
     "mock_fit": mock_fit,
     "held_out": held_out,
+    "real_sky": real_sky,
     "nuts": nuts,
     "mocks": mocks,
     "binned": binned,

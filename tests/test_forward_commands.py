@@ -154,3 +154,31 @@ def test_bad_cells_are_one_sentence(config, capsys):
         config.write_text(text)
         run("check", config, code=2)
         assert word in capsys.readouterr().err
+
+
+def test_predictions_are_compared_with_the_stars_that_were_seen(config, capsys):
+    """Stars drawn from the model agree with it; a Sun that moves by 10 km/s more in V does not."""
+    run("mock", config, "--n", 4000, "--out", "stars.parquet", "--json")
+    text = '[data]\ncatalogue = "stars.parquet"\n' + CONFIG
+    (config.parent / "seen.toml").write_text(text)
+    # The 2.4 km/s of V that 4000 stars tell are four times less.
+    (config.parent / "moving.toml").write_text(text + "[sun]\nV = 22.24\n")
+    for name in ("seen", "moving"):
+        run("predict", f"{name}.toml", "--n", 8192, "--out", name, "--compare")
+    seen, moving = (json.loads((config.parent / n / "summary.json").read_text()) for n in ("seen", "moving"))
+    assert {"l", "b", "V", "mu_l", "mu_b", "mu_0", "mu_90", "v_los"} <= set(seen["compared"])
+    for name, found in seen["compared"].items():
+        # Negative parallaxes, some 2 % of all, are no data in a catalogue.
+        if name != "parallax":
+            assert found["p"] > 1e-3, name
+        assert 3500 < found["stars"] <= 4000 and found["cells"] == 12
+    assert moving["compared"]["mu_l"]["p"] < 1e-6 or moving["compared"]["mu_90"]["p"] < 1e-6
+    assert moving["compared"]["b"]["p"] > 1e-3
+    rows = (config.parent / "seen" / "compared.csv").read_text().splitlines()
+    assert rows[0] == "observable,low,high,counted,expected,error,pull"
+    cells = [row.split(",") for row in rows[1:] if row.startswith("v_los,")]
+    assert len(cells) == 12 and cells[0][1] == "-inf" and cells[-1][2] == "inf"
+    assert sum(float(cell[3]) for cell in cells) == seen["compared"]["v_los"]["stars"]
+    capsys.readouterr()
+    run("predict", config, "--n", 256, "--out", "none", "--compare", code=2)
+    assert "[data]" in capsys.readouterr().err

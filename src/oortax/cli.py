@@ -158,6 +158,7 @@ def predict(
     seed: Seed = None,
     finder: Finder = None,
     catalogue: Catalogue = "",
+    compare: bool = False,
     json: Json = False,
 ) -> None:
     """Predict what a survey sees: the distributions of its observables, component by component.
@@ -169,6 +170,9 @@ def predict(
         their start.
     n
         Nodes of each component; errors shrink as 1/sqrt(n).
+    compare
+        With the stars of [data] (or of the catalogue named) that pass the selection: chi2 and pulls of each
+        observable, and the stars in the pictures.
     """
     from oortax.commands import session
 
@@ -176,7 +180,17 @@ def predict(
     session.prepare()
     from oortax.commands.predict import predict as run
 
-    run(config, n=n, out=out, force=force, seed=seed, finder=finder, catalogue=catalogue, json=json)
+    run(
+        config,
+        n=n,
+        out=out,
+        force=force,
+        seed=seed,
+        finder=finder,
+        catalogue=catalogue,
+        compare=compare,
+        json=json,
+    )
 
 
 @app.command

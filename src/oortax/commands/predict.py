@@ -13,11 +13,13 @@ from oortax.commands import session
 from oortax.dynamics import FINDERS
 from oortax.io.config import load_config
 from oortax.io.output import open_folder, write_json, write_text
-from oortax.io.problem import forward_model
+from oortax.io.problem import forward_model, observed_stars
 
 _BINS = 40
 _QUANTILES = (0.16, 0.5, 0.84)
 _DEGREES = ("l", "b")
+# Stars with a value of an observable, at least, that it is compared.
+_COMPARED = 60
 
 
 def predict(
@@ -29,11 +31,13 @@ def predict(
     seed: int | None = None,
     finder: str | None = None,
     catalogue: str = "",
+    compare: bool = False,
     json: bool = False,
 ) -> dict[str, Any]:
     """Write a folder with summary.json, distributions.csv and a picture of each; returns the summary.
 
-    Parameters as of the command line. Raises ValueError for an unknown finder and what `model.spd` refuses.
+    With `compare` also compared.csv, and the catalogue's stars in the pictures. Parameters as of the command
+    line. Raises ValueError for an unknown finder, what `model.spd` refuses, and where there is no catalogue.
     """
     console, began = session.console(json), time.perf_counter()
     settings = load_config(config, forward=True)
@@ -42,15 +46,20 @@ def predict(
     seed = settings.inference.seed if seed is None else seed
     folder = open_folder(out, f"oortax-{config.stem}-predict", force=force, resume=False, identity="")
     sight = forward_model(settings, catalogue)
+    columns = observed_stars(settings, catalogue).columns if compare else {}
     with console.status("predicting"):
         found = model.spd(sight.galaxy, sight.survey, jax.random.key(seed), n, finder=finder)
     summary = summarise(found) | {"finder": finder, "seed": seed, "seconds": time.perf_counter() - began}
+    compared = against_stars(found, columns)
+    if compared:
+        summary["compared"] = {each.quantity: _in_numbers(each) for each in compared}
+        write_text(folder / "compared.csv", _compared_table(compared))
     write_json(folder / "summary.json", summary)
     write_text(folder / "distributions.csv", _table(found))
     write_text(folder / "config.toml", settings.resolved_toml())
-    _pictures(found, folder)
+    _pictures(found, folder, columns)
     console.print(f"[bold]{folder}[/bold]: {summary['seconds']:.1f} s (seed {seed}, {finder})")
-    for line in _lines(found, summary):
+    for line in [*_lines(found, summary), *_compared_lines(compared)]:
         console.print(f"  {line}")
     if json:
         session.print_json(summary | {"folder": str(folder)})
@@ -117,9 +126,56 @@ def _table(found: model.SPD) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _pictures(found: model.SPD, folder: Path) -> None:
+def against_stars(found: model.SPD, columns: Mapping[str, np.ndarray]) -> list[model.Against]:
+    """Every observable that enough of a catalogue's stars have, against what is predicted."""
+    compared = []
     for name in observables(found):
-        plots.save_picture(plots.spd_histogram(found, name).figure, folder / f"{name}.png")
+        values = _values_of(columns, name)
+        if np.isfinite(values).sum() >= _COMPARED:
+            compared.append(model.against(found, name, values))
+    return compared
+
+
+def _values_of(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    known = columns.keys() >= {"mu_l", "mu_b"} if name in ("mu_0", "mu_90") else name in columns
+    return model.quantity_of(columns, name) if known else np.zeros(0)
+
+
+def _in_numbers(of: model.Against) -> dict[str, Any]:
+    return {
+        "stars": int(of.counted.sum()),
+        "chi2": of.chi2,
+        "cells": len(of.counted),
+        "p": of.p,
+        "misfit": of.misfit,
+        "largest_pull": float(of.pulls[of.worst]),
+    }
+
+
+def _compared_table(compared: list[model.Against]) -> str:
+    """Cells of all observables as CSV; the outermost are open."""
+    rows = ["observable,low,high,counted,expected,error,pull"]
+    for of in compared:
+        edges = of.edges * (180.0 / np.pi if of.quantity in _DEGREES else 1.0)
+        columns = (edges[:-1], edges[1:], of.counted, of.expected, of.error, of.pulls)
+        rows += [of.quantity + "," + ",".join(f"{x:.7g}" for x in row) for row in zip(*columns, strict=True)]
+    return "\n".join(rows) + "\n"
+
+
+def _compared_lines(compared: list[model.Against]) -> list[str]:
+    return [
+        f"{of.quantity} of {int(of.counted.sum()):,} stars: chi2 {of.chi2:.1f} in {len(of.counted)} cells, "
+        f"p = {of.p:.2g}, misfit {100.0 * of.misfit:.1f} % a cell, largest pull {of.pulls[of.worst]:+.1f}"
+        for of in compared
+    ]
+
+
+def _pictures(found: model.SPD, folder: Path, columns: Mapping[str, np.ndarray]) -> None:
+    for name in observables(found):
+        values = _values_of(columns, name)
+        values = values[np.isfinite(values)]
+        axes = plots.spd_histogram(found, name, observed=values if len(values) else None)
+        plots.save_picture(axes.figure, folder / f"{name}.png")
     for pair in (("mu_l", "mu_b"), ("mu_0", "mu_90"), ("colour", "V")):
         if all(name in observables(found) for name in pair):
             plots.save_picture(plots.spd_contours(found, pair).figure, folder / f"{pair[0]}-{pair[1]}.png")

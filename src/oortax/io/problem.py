@@ -243,6 +243,24 @@ def forward_model(config: Config, name: str = "") -> Any:
     return _forward(config).sight(name)
 
 
+def observed_stars(config: Config, name: str = "") -> StarTable:
+    """All stars of a catalogue that pass its cuts, whatever is not measured of them.
+
+    Raises ValueError where there is no such catalogue, FileNotFoundError where its file is missing.
+    """
+    every = config.star_catalogues()
+    if name not in every:
+        raise ValueError(
+            f"there is no [catalogues.{name}]{nearest(name, every)}"
+            if name
+            else 'there are no stars: give [data] with catalogue = "..."'
+        )
+    found = _selected(config, every[name])
+    return StarTable(
+        found.columns, found.report, sha256(find_catalogue(every[name].catalogue, config.folder))
+    )
+
+
 def forward_problem(config: Config) -> tuple[Any, dict[str, Any], dict[str, float]]:
     """The model.Model behind `forward_model`, and prior and start of every free parameter, by path."""
     model = _forward(config)

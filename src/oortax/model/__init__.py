@@ -1,5 +1,6 @@
 """Galaxy, catalogue, nodes and the likelihood that joins them; constraints; derived quantities; mocks."""
 
+from oortax.model.against import Against, against, cells_of
 from oortax.model.binned import (
     BinnedCatalogue,
     bin_catalogue,
@@ -69,6 +70,7 @@ from oortax.model.volume import VolumeNodes, whole_volume
 __all__ = [
     "CONSTRAINTS",
     "AbstractConstraint",
+    "Against",
     "BinnedCatalogue",
     "Catalogue",
     "CircularVelocity",
@@ -103,10 +105,12 @@ __all__ = [
     "VerticalForce",
     "View",
     "VolumeNodes",
+    "against",
     "at_the_sun",
     "bin_catalogue",
     "binned_expected",
     "binned_noise",
+    "cells_of",
     "check_seen",
     "coverage",
     "db96_galaxy",

@@ -248,13 +248,13 @@ class Isochrones(eqx.Module):
     -----
     Accuracy (mag; `python benchmarks/isochrones.py measure`). The table has its source's points to 0.0005
     in the median and 0.012 for 95 % of them. One age left out of the grid (then 0.1 dex wide) is predicted
-    to 0.001 in the median; 95 % of dwarfs from 0.4 Msun lie within 0.010, of turn-off stars within 0.027 in
-    M and 0.011 in colour (both at equal mass), of red giants within 0.005 of the curve. The largest errors,
-    at turn-offs of 1.6 to 5 Gyr where convective cores appear, shrink by two with the grid's step, so that
-    95 % are within 0.025 in the grid as it is. One metallicity left out: 0.024, 0.035 and 0.007; below 0.4
-    Msun 0.074. G, BP and RP keep the empirical relation of G - V to BP - RP to 0.05 for 0.5 < BP - RP <
-    1.5; M dwarfs and the coolest giants do not (0.3). Their BP - RP is that of near-solar metallicity at
-    all others: about 0.03 too red at [M/H] = -1.5.
+    to 0.001 in the median; 95 % of dwarfs from 0.4 Msun lie within 0.010, of turn-off stars within 0.027 in M
+    and 0.011 in colour (both at equal mass) and within 0.009 of the curve, of red giants within 0.005 of it.
+    The largest errors at equal mass, at turn-offs of 1.6 to 5 Gyr where convective cores appear, shrink by
+    two with the grid's step, so that 95 % are within 0.025 in the grid as it is. One metallicity left out:
+    0.024, 0.035 and 0.007; below 0.4 Msun 0.074. G, BP and RP keep the empirical relation of G - V to BP - RP
+    to 0.05 for 0.5 < BP - RP < 1.5; M dwarfs and the coolest giants do not (0.3). Their BP - RP is that of
+    near-solar metallicity at all others: about 0.03 too red at [M/H] = -1.5.
 
     >>> isochrones = Isochrones()
     >>> old = isochrones.at(age=10.0, mh=0.0)
