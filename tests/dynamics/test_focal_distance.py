@@ -77,3 +77,13 @@ def test_positive_beyond_a_thin_disc():
     found = eqx.filter_jit(finder.actions_and_code)(x, v)
     assert found.code == Result.OK and np.all(np.isfinite(found.J))
     assert np.all(np.isfinite(eqx.filter_jit(jax.jacrev(lambda x: finder.actions(x, v)))(x)))
+
+
+@pytest.mark.parametrize(("q", "prolate"), [(0.8, False), (1.3, True)])
+def test_prolate_potentials_are_told(q, prolate):
+    """A halo alone is one or the other for all orbits; in either case Delta^2 is positive."""
+    focal = focal_distance(potential.LogarithmicHalo(v_0=170.0, r_c=3.0, q=q))
+    E, L_z = focal.E[8:24, None], jnp.array([0.0, 0.4, 0.8]) * focal.table[8:24, 5:6]
+    told = jax.vmap(jax.vmap(focal.prolate, (None, 0)), (0, 0))(E[:, 0], L_z)
+    assert np.all(np.asarray(told) == prolate)
+    assert np.all(np.asarray(jax.vmap(jax.vmap(focal, (None, 0)), (0, 0))(E[:, 0], L_z)) > 0.0)

@@ -187,7 +187,7 @@ def test_diagnosis_finds_the_numbers_sound(truth, problem, scores):
     catalogue, nodes = problem
     paths = ("potential.disc.b", "components.thin.df.H_d", "components.thick.df.sigma_r0")
     found = model.diagnose(truth, catalogue, nodes, paths=paths)
-    assert found.lost == 0 and 1.0 <= found.least_ess <= found.median_ess
+    assert found.lost == 0 and found.prolate == 0.0 and 1.0 <= found.least_ess <= found.median_ess
     assert found.evaluations > nodes.n_star_nodes > N
     assert 0.0 < abs(found.error_log_A) < 1e-3
     for path in paths:

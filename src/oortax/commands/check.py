@@ -8,7 +8,7 @@ import numpy as np
 
 from oortax import inference
 from oortax.commands import session
-from oortax.commands.posterior import build_posterior, constraint_rows, numerical_checks
+from oortax.commands.posterior import build_posterior, constraint_rows, numerical_checks, prolate_note
 from oortax.io.config import load_config
 from oortax.io.problem import build
 
@@ -38,6 +38,8 @@ def check(config: Path, *, json: bool = False, changes: dict[str, Any] | None = 
         console.print(f"  {path} = {value:.6g}  (gradient error {errors[path]:.1e})")
     for name, value in numbers.items():
         console.print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    for line in prolate_note(numbers):
+        console.print(line)
     direct = constraint_rows(problem, problem.model)
     for row in direct:
         console.print(f"{row['constraint']}: chi2 = {row['chi2']:.1f} of {row['points']} points")

@@ -15,6 +15,9 @@ from oortax.io.catalogues import CatalogueConfig
 from oortax.io.problem import Problem
 from oortax.io.surveys import ZERO_POINTS
 
+# Share of the stars' nodes from which a prolate potential is worth a word.
+_PROLATE = 0.01
+
 
 @dataclasses.dataclass(frozen=True)
 class LogLikelihood:
@@ -187,6 +190,18 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
             found |= model.coverage(tree, *stars, **options).as_dict()
         counts |= {f"{name}: {key}" if name else key: value for key, value in found.items()}
     return counts
+
+
+def prolate_note(numbers: Mapping[str, Any]) -> list[str]:
+    """A warning where the Staeckel fudge has no coordinates for the stars' orbits."""
+    shares = [value for name, value in numbers.items() if name.split(": ")[-1] == "prolate"]
+    if max(shares, default=0.0) <= _PROLATE:
+        return []
+    return [
+        f"the potential is prolate for {100.0 * max(shares):.0f} % of the stars' orbits: the Staeckel fudge "
+        "is rough there, and ln L may have more than one maximum; start the fit on either side of q = 1, and "
+        "compare"
+    ]
 
 
 def predicted(problem: Problem, tree: Any, n: int, seed: int, name: str = "") -> dict[str, np.ndarray]:

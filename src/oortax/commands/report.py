@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from oortax import inference, model, params, plots
-from oortax.commands.posterior import constraint_rows, numerical_checks, predicted
+from oortax.commands.posterior import constraint_rows, numerical_checks, predicted, prolate_note
 from oortax.io.nodes import Free
 from oortax.io.problem import Problem
 from oortax.plots import literature
@@ -62,7 +62,7 @@ def write(
         diagnostics=diagnostics,
         constraints=_table_of(constraint_rows(problem, best)),
         selection=_excluded(problem),
-        assumptions=[*_notes(problem), *_assumptions(problem)],
+        assumptions=[*_notes(problem), *prolate_note(diagnostics), *_assumptions(problem)],
         run={key: str(value) for key, value in run.items()},
         config=problem.config.resolved_toml(),
     )

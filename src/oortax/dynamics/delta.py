@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from oortax.dynamics.jet import IN_PLANE, Jet, jet
 from oortax.numerics.spline import hermite, with_slopes
@@ -59,10 +59,18 @@ class FocalDistance(eqx.Module):
 
     def __call__(self, E, L_z) -> Scalar:
         """Delta^2 (kpc^2) at energy E ((km/s)^2) and angular momentum L_z (kpc km/s)."""
+        Delta2, R2 = self._local(E, L_z)
+        return 0.5 * (Delta2 + jnp.hypot(Delta2, _LEAST * R2))
+
+    def prolate(self, E, L_z) -> Bool[Array, ""]:
+        """Whether the potential is prolate for orbits of these integrals: where Delta^2 stops at 0."""
+        return self._local(E, L_z)[0] < 0.0
+
+    def _local(self, E, L_z) -> tuple[Scalar, Scalar]:
+        """Delta^2 of either sign, and the square of the radius of the circular orbit."""
         row = hermite(self.E, self.table, E)
         k = jnp.clip(jnp.abs(L_z) / row[5], 0.0, 1.0)
-        Delta2 = row[0] + k * (row[1] + k * (row[2] + k * (row[3] + k * row[4])))
-        return 0.5 * (Delta2 + jnp.hypot(Delta2, _LEAST * row[6]))
+        return row[0] + k * (row[1] + k * (row[2] + k * (row[3] + k * row[4]))), row[6]
 
 
 @final

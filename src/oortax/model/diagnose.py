@@ -11,11 +11,14 @@ import numpy as np
 
 from oortax import params
 from oortax.dynamics import circular_orbits
+from oortax.dynamics.delta import focal_distance
 from oortax.model.catalogue import Catalogue
 from oortax.model.density import velocity_nodes
-from oortax.model.galaxy import Model
-from oortax.model.likelihood import FinderLike, PerStar, Settings, per_star
-from oortax.model.nodes import Nodes, with_finer_volume
+from oortax.model.galaxy import Galaxy, Model
+from oortax.model.likelihood import FinderLike, PerStar, Settings, per_star, star_points
+from oortax.model.nodes import Nodes, StarNodes, with_finer_volume
+from oortax.potential.from_density import expand
+from oortax.survey import Survey
 
 # Relative step of the differences that measure an error's slope.
 _STEP = 1e-3
@@ -34,6 +37,10 @@ class Diagnosis(NamedTuple):
         Smallest and median effective number of nodes of a star.
     lost : int
         Stars with L_k = 0 (ln L = -inf).
+    prolate : float
+        Share of the stars' nodes on orbits for which the potential is prolate: the Staeckel fudge, whose
+        coordinates are prolate spheroidal and serve oblate potentials, has its focal distance at 0 there. J
+        is less well conserved, and ln L bends sharply where the share changes with the potential.
     log_A, error_log_A : float
         ln of the normalisation, and what a finer rule changes in it. The part that does not depend on the
         parameters is harmless.
@@ -46,6 +53,7 @@ class Diagnosis(NamedTuple):
     least_ess: float
     median_ess: float
     lost: int
+    prolate: float
     log_A: float
     error_log_A: float
     error_score: dict[str, float]
@@ -109,10 +117,24 @@ def diagnose(
         least_ess=float(ess.min()),
         median_ess=float(np.median(ess)),
         lost=int(np.sum(~np.isfinite(np.asarray(stars.log_L)))),
+        prolate=float(_prolate(sight.galaxy, sight.survey, nodes.stars)),
         log_A=float(stars.log_A),
         error_log_A=float(stars.log_A - log_A),
         error_score={path: error_score(path) for path in paths},
     )
+
+
+@eqx.filter_jit
+def _prolate(galaxy: Galaxy, survey: Survey, stars: StarNodes):
+    """The share of star nodes at which the focal distance stops at 0."""
+    potential = expand(galaxy.potential)
+    focal = focal_distance(potential)
+
+    def one(x, v):
+        E = 0.5 * (v @ v) + potential.Phi(x)
+        return focal.prolate(E, x[0] * v[1] - x[1] * v[0])
+
+    return jnp.mean(jax.vmap(one)(*star_points(potential, survey, stars)))
 
 
 def evaluations(model: Model, nodes: Nodes, finder: FinderLike, settings: Settings, name: str = "") -> int:
