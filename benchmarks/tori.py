@@ -28,7 +28,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import time  # noqa: E402  (after the environment is set)
 from collections.abc import Callable  # noqa: E402
 from concurrent.futures import ProcessPoolExecutor  # noqa: E402
-from functools import partial  # noqa: E402
 from multiprocessing import get_context  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -107,27 +106,36 @@ def seconds_of(program: Callable, *arguments, repeats: int = 6) -> float:
     return float(np.median(times[1:]))
 
 
+def _of_E(torus):
+    return (torus.E,)
+
+
+def _of_all(torus):
+    return torus.E, torus.Omega, torus.S, torus.dS_dJ
+
+
+def _total(of, tables, parts: Callable):
+    """The sum of parts of all tori of (potential, J)."""
+    pot, J = of
+
+    def one(J):
+        torus = _fit_torus(pot, *tables, J, 45)
+        whole = sum(jnp.sum(part) for part in parts(torus))
+        return jnp.where(torus.code == Result.OK, whole, 0.0)
+
+    return jnp.sum(jax.lax.map(one, J, batch_size=16))
+
+
+_alone, _with_slopes = eqx.filter_jit(_total), eqx.filter_jit(eqx.filter_value_and_grad(_total))
+
+
 def gradients_over_value(pot, J: np.ndarray) -> str:
-    """Cost of tori with the derivatives of E, and of all that they are, in J and the potential, over that
+    """Cost of tori with derivatives in J and the potential, of E and of all that they are, over that
     without."""
     tables = eqx.filter_jit(lambda pot: (dynamics.circular_orbits(pot), focal_distance(pot)))(pot)
-
-    def total(of, tables, parts):
-        pot, J = of
-
-        def one(J):
-            torus = _fit_torus(pot, *tables, J, 45)
-            whole = sum(jnp.sum(part) for part in parts(torus))
-            return jnp.where(torus.code == Result.OK, whole, 0.0)
-
-        return jnp.sum(jax.lax.map(one, J, batch_size=16))
-
-    of, ratios = (pot, jnp.asarray(J[:64])), []
-    of_all = lambda torus: (torus.E, torus.Omega, torus.S, torus.dS_dJ)  # noqa: E731
-    alone = seconds_of(eqx.filter_jit(partial(total, parts=of_all)), of, tables)
-    for parts in (lambda torus: (torus.E,), of_all):
-        with_slopes = eqx.filter_jit(eqx.filter_value_and_grad(partial(total, parts=parts)))
-        ratios.append(seconds_of(with_slopes, of, tables) / alone)
+    of = (pot, jnp.asarray(J[:64]))
+    alone = seconds_of(_alone, of, tables, _of_all)
+    ratios = [seconds_of(_with_slopes, of, tables, parts) / alone for parts in (_of_E, _of_all)]
     return ", ".join(f"{ratio:.1f}" for ratio in ratios)
 
 
@@ -215,7 +223,8 @@ def rows(name: str, n: int) -> list[dict[str, Any]]:
 def main(names: tuple[str, ...] = POTENTIALS, n: int = 1000) -> list[dict[str, Any]]:
     """Rows for each potential and set; two potentials at a time, a process and a core each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    with ProcessPoolExecutor(min(2, cores), get_context("spawn")) as pool:
+    # A new process for each: what is compiled for three potentials is more than Linux maps in one.
+    with ProcessPoolExecutor(min(2, cores), get_context("spawn"), max_tasks_per_child=1) as pool:
         return [entry for found in pool.map(rows, names, [n] * len(names)) for entry in found]
 
 
