@@ -6,7 +6,7 @@ the fit has seen nothing, by weighted nodes (`model.spd`). One row an observable
 southern stars in twelve cells of equal expected shares; N: stars; "largest pull": of a cell, (counted -
 expected)/sqrt(variance), and where the cell is; chi2 for eleven, with the variance of counting, of the nodes
 and of the parameters (16 draws of the Gaussian posterior); p. "rms misfit": sqrt(chi2/11 - 1) times the
-typical counting error, the relative misfit of a cell beyond noise. The last row: southern over northern
+typical relative error, the relative misfit of a cell beyond noise. The last row: southern over northern
 stars, counted and expected. The model is symmetric about plane and axis and in a steady state; the Sun's
 height is fixed. What fails here is what these assumptions, two quasi-isothermal discs and a survey without
 dust leave out, not the statistics.

@@ -22,7 +22,7 @@ class Against(NamedTuple):
     error : (k,), of their difference: counting, the nodes of the prediction, and what else was given
     chi2 : for k - 1 degrees of freedom (the sum over cells is given)
     p : probability of a larger chi2 if the model is right
-    misfit : relative misfit of a typical cell beyond the noise: sqrt(chi2/(k - 1) - 1) counting errors
+    misfit : relative misfit of a typical cell beyond the noise: sqrt(chi2/(k - 1) - 1) of its relative error
     """
 
     quantity: str
@@ -99,5 +99,5 @@ def against(
         np.sqrt(np.diag(variance)),
         square,
         float(chi2_distribution.sf(square, k - 1)),
-        float(np.sqrt(max(square / (k - 1) - 1.0, 0.0) * k / N)),
+        float(np.sqrt(max(square / (k - 1) - 1.0, 0.0) * np.mean(np.diag(variance) / expected**2))),
     )
