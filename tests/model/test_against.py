@@ -53,3 +53,5 @@ def test_stars_without_a_value_are_left_out_and_bad_requests_refused():
         model.against(spd, "mu_l", values)
     with pytest.raises(ValueError, match="20 stars in 12 cells"):
         model.against(spd, "v_los", values[np.isfinite(values)][:20])
+    with pytest.raises(ValueError, match="no star is expected from 40 to inf: take wider cells"):
+        model.against(spd, "v_los", values, [-1.0, 0.0, 40.0, 50.0])

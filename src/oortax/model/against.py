@@ -68,7 +68,7 @@ def against(
         posterior, for one
 
     Only the distribution is compared, not the number of stars. Raises ValueError for unknown observables,
-    edges that do not increase, and fewer than five stars a cell.
+    edges that do not increase, fewer than five stars a cell, and cells in which none is expected.
 
     >>> found = against(prediction, "v_los", stars["v_los"])  # doctest: +SKIP
     >>> found.p, found.pulls  # doctest: +SKIP
@@ -85,6 +85,12 @@ def against(
         )
     counted, share = np.histogram(values, edges)[0].astype(float), histogram.values
     expected, nodes = N * share, N * histogram.errors
+    if not np.all(expected > 0.0):
+        empty = int(np.argmin(expected))
+        raise ValueError(
+            f"against({quantity!r}): no star is expected from {edges[empty]:.4g} to {edges[empty + 1]:.4g}: "
+            "take wider cells, or a number of them"
+        )
     variance = np.diag(expected + nodes**2)
     if covariance is not None:
         variance = variance + N**2 * np.asarray(covariance)
