@@ -191,6 +191,27 @@ def test_derivatives_against_differences(tori, programs, i):
                 np.testing.assert_allclose(found, expected, rtol=0.0, atol=largest + 1e-12)
 
 
+def test_reverse_mode_is_forward_mode_transposed(tori, programs):
+    """Of loops and boxes, next to a shell and to the plane, and at J_phi = 0: in all that a torus is.
+
+    The same derivatives by other sums: H's are taken forwards, and computed again, in reverse mode.
+    """
+    weights = [jnp.asarray(np.random.default_rng(5).normal(size=n)) for n in (1, 3, 3, 3)]
+
+    @jax.jit
+    def reverse(a, J, theta, torus):
+        return jax.vjp(lambda *at: _coordinates(*at, torus), a, J, theta)[1](tuple(weights))
+
+    _, jacobian = programs
+    for i in range(len(J)):
+        torus = jax.tree.map(lambda leaf, i=i: leaf[i], tori)
+        at = jnp.asarray(3.0), torus.J, jnp.array([2.0, 1.0, 0.3])
+        rows = jacobian(*at, torus)
+        for k, found in enumerate(reverse(*at, torus)):
+            expected = sum(weight @ row[k] for weight, row in zip(weights, rows, strict=True))
+            np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-9 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("i", range(len(J)))
 def test_angles_and_actions_are_canonical(tori, programs, i):
     """(theta, J) -> (x, v) is symplectic: all brackets, and with them det = 1. J in units of their sum.

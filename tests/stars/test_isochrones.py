@@ -107,8 +107,8 @@ def test_an_age_left_out_has_its_turn_off_and_giants_where_its_neighbours_put_th
     """At all ages: 95 % of both are within 0.02 mag of the predicted curve in the plane of colour and M.
 
     Between 1.6 and 5 Gyr convective cores appear, and with them the hook at the end of the main sequence,
-    where a thousandth of the mass is 0.1 mag: there the turn-off is off by 0.05 mag in M at equal mass,
-    whether by cubics or straight lines (benchmarks/isochrones.py).
+    where a thousandth of the mass is 0.1 mag: there the turn-off is off by 0.05 mag in M at equal mass
+    (benchmarks/isochrones.py).
     """
     found = [
         errors(predicted, 10 ** (GRID.log_age[j] - 9.0), mh)

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from oortax.model.catalogue import Catalogue
 from oortax.model.galaxy import Galaxy
 from oortax.model.scales import RoughDensity, deviation
+from oortax.numerics.batching import one_of_few
 from oortax.survey import Survey
 
 # Points of the trapezoidal rule that represents dW, errors to either side, and how far dW falls at its ends.
@@ -33,6 +34,8 @@ LEAST_MODULUS = 5.0 / np.log(10.0) * LEAST
 _ANY_V = -30.0, 60.0
 # Spread of ln s beyond which the data do not tell a distance.
 _LARGEST_SPREAD = 0.6
+# Points that magnitudes are asked at, at least: fewer are compiled for as often.
+_LEAST_POINTS = 256
 
 
 class DistanceRule(NamedTuple):
@@ -163,8 +166,7 @@ def _measure(catalogue: Catalogue, galaxy: Galaxy, survey: Survey):
 def _log_magnitudes(galaxy: Galaxy, survey: Survey, *points: np.ndarray) -> np.ndarray:
     """`_log_magnitude`, at a number of points that is filled up to one of few, each of which is compiled."""
     n = len(points[0])
-    step = max(256, 1 << max((n - 1).bit_length() - 2, 0))
-    rows = np.minimum(np.arange(-(-n // step) * step), n - 1)
+    rows = np.minimum(np.arange(max(one_of_few(n), _LEAST_POINTS)), n - 1)
     return np.asarray(_log_magnitude(galaxy, survey, *(a[rows] for a in points)))[:n]
 
 

@@ -17,6 +17,7 @@ from oortax.model.distances import distance_rules
 from oortax.model.galaxy import Galaxy
 from oortax.model.scales import motion_rule, v_los_rule
 from oortax.model.volume import Box, Volume, VolumeNodes, volume_nodes, volume_within
+from oortax.numerics.batching import one_of_few
 from oortax.survey import Survey
 
 # Stars are looked for so many times as far as the farthest star's farthest node.
@@ -112,13 +113,11 @@ def with_finer_volume(nodes: Nodes, galaxy: Galaxy, survey: Survey, refine: floa
 def filled(nodes: Nodes, n: int | None = None) -> Nodes:
     """The nodes with copies of the last star node, without weight, up to n of them.
 
-    By default n is the next of 8, 10, 12, 14, 16, 20, ... x 2^k, so that catalogues whose stars need more
-    nodes or fewer have few shapes. Raises ValueError if there are more than n already.
+    By default n is `one_of_few`, so that catalogues whose stars need more nodes or fewer have few shapes.
+    Raises ValueError if there are more than n already.
     """
     have = nodes.n_star_nodes
-    if n is None:
-        step = 1 << max((have - 1).bit_length() - 3, 0)
-        n = -(-have // step) * step
+    n = one_of_few(have) if n is None else n
     if n < have:
         raise ValueError(f"filled(n={n}): there are {have} star nodes already")
     rows = np.minimum(np.arange(n), have - 1)

@@ -29,3 +29,13 @@ def chunked_map(f: Callable, xs: Any, batch_size: int | None) -> Any:
     xs = jax.tree.map(lambda a: a[rows].reshape(chunks, batch_size, *a.shape[1:]), xs)
     ys = jax.lax.map(body, xs)
     return jax.tree.map(lambda a: a.reshape(chunks * batch_size, *a.shape[2:])[:n], ys)
+
+
+def one_of_few(n: int) -> int:
+    """The next of 8, 10, 12, 14, 16, 20, ... x 2^k: arrays filled up to it have few shapes to compile for.
+
+    >>> [one_of_few(n) for n in (7, 9, 17, 1150)]
+    [7, 10, 20, 1280]
+    """
+    step = 1 << max((n - 1).bit_length() - 3, 0)
+    return -(-n // step) * step
