@@ -193,14 +193,14 @@ def numerical_checks(problem: Problem, posterior: inference.Posterior, tree: Any
 
 
 def prolate_note(numbers: Mapping[str, Any]) -> list[str]:
-    """A warning where the Staeckel fudge has no coordinates for the stars' orbits."""
+    """A warning where the Staeckel fudge is at its limits."""
     shares = [value for name, value in numbers.items() if name.split(": ")[-1] == "prolate"]
     if max(shares, default=0.0) <= _PROLATE:
         return []
     return [
-        f"the potential is prolate for {100.0 * max(shares):.0f} % of the stars' orbits: the Staeckel fudge "
-        "is rough there, and ln L may have more than one maximum; start the fit on either side of q = 1, and "
-        "compare"
+        f"the potential is prolate for {100.0 * max(shares):.0f} % of the stars' orbits, where actions "
+        "by the fudge scatter by some per cent, by its tables (InterpolatedFudge) more, and ln L is not smooth: "
+        "start the fit on either side of q = 1, and compare"
     ]
 
 

@@ -22,6 +22,8 @@ from oortax.types import Scalar
 # Chebyshev points in k = L_z/L_c(E) on [0, 1] and the map from values there to monomial coefficients.
 _K_NODES = 0.5 - 0.5 * np.cos((2 * np.arange(5) + 1) * np.pi / 10)
 _K_MONOMIALS = np.linalg.inv(np.vander(_K_NODES, increasing=True))
+# At the focal ring the potential is prolate enough if Delta^2/R^2 is this share of what it is outside.
+_ALIKE = 0.3
 # Twice the least Delta^2, in squares of the radius of the circular orbit.
 _LEAST = 1e-5
 
@@ -50,27 +52,52 @@ class FocalDistance(eqx.Module):
     Delta^2 is the local value on the sphere whose radius is that of the circular orbit of energy E, at
     the latitude lambda with sin(lambda) = 0.15 s (1 + s^2), s^2 = 1 - k^2: the height at which orbits of
     these integrals spend their time (chosen by the scatter of J along thin, thick and halo orbits in
-    MWPotential2014: see benchmarks). Where the potential is prolate, so that Delta^2 < 0, it goes
-    smoothly to a small positive value: of what is read from the table, whose polynomials may overshoot.
+    MWPotential2014: see benchmarks). Where the potential is prolate, so that Delta^2 < 0, coordinates have
+    a focal ring of radius sqrt(-Delta^2) in the plane. Orbits that pass within it are of a family of their
+    own if the potential is prolate there, too; about a disc they are not, and Delta^2 goes smoothly to a
+    small positive value, as it does for who calls the table and not `signed`.
     """
 
     E: Float[Array, " n"]
-    table: Float[Array, "n 14"]
+    table: Float[Array, "n 16"]
 
     def __call__(self, E, L_z) -> Scalar:
-        """Delta^2 (kpc^2) at energy E ((km/s)^2) and angular momentum L_z (kpc km/s)."""
-        Delta2, R2 = self._local(E, L_z)
-        return 0.5 * (Delta2 + jnp.hypot(Delta2, _LEAST * R2))
+        """Delta^2 > 0 (kpc^2) at energy E ((km/s)^2) and angular momentum L_z (kpc km/s)."""
+        Delta2, R2, _ = self._local(E, L_z)
+        return _floored(Delta2, R2)
+
+    def signed(self, E, L_z) -> Scalar:
+        """Delta^2 (kpc^2) of either sign: negative where the potential is prolate, at the focal ring, too."""
+        Delta2, R2, throughout = self._local(E, L_z)
+        floored = _floored(Delta2, R2)
+        return floored + throughout * (Delta2 - floored)
 
     def prolate(self, E, L_z) -> Bool[Array, ""]:
-        """Whether the potential is prolate for orbits of these integrals: where Delta^2 stops at 0."""
+        """Whether the potential is prolate for orbits of these integrals."""
         return self._local(E, L_z)[0] < 0.0
 
-    def _local(self, E, L_z) -> tuple[Scalar, Scalar]:
-        """Delta^2 of either sign, and the square of the radius of the circular orbit."""
+    def _local(self, E, L_z) -> tuple[Scalar, Scalar, Scalar]:
+        """Delta^2 of either sign, the square of the radius of the circular orbit, and `_throughout`."""
         row = hermite(self.E, self.table, E)
         k = jnp.clip(jnp.abs(L_z) / row[5], 0.0, 1.0)
-        return row[0] + k * (row[1] + k * (row[2] + k * (row[3] + k * row[4]))), row[6]
+        Delta2 = row[0] + k * (row[1] + k * (row[2] + k * (row[3] + k * row[4])))
+        return Delta2, row[6], jnp.clip(row[7], 0.0, 1.0)
+
+
+def _floored(Delta2, R2) -> Scalar:
+    """Of what is read from the table, whose polynomials may overshoot."""
+    return 0.5 * (Delta2 + jnp.hypot(Delta2, _LEAST * R2))
+
+
+def _throughout(log_R, Delta2) -> Float[Array, " n"]:
+    """1 where the potential is prolate, Delta^2(R) < 0, and at the focal ring, R^2 = -Delta^2, too; else 0.
+
+    Between them where it is less so, in units of R^2, than at R itself.
+    """
+    shape = Delta2 * jnp.exp(-2.0 * log_R)
+    ring = log_R + 0.5 * jnp.log(jnp.maximum(-shape, _LEAST))
+    t = jnp.clip(jnp.interp(ring, log_R, shape) / (_ALIKE * jnp.minimum(shape, -_LEAST)), 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 @final
@@ -79,7 +106,7 @@ class FixedFocalDistance(eqx.Module):
 
     Delta2: Scalar
 
-    def __call__(self, E, L_z) -> Scalar:
+    def signed(self, E, L_z) -> Scalar:
         """Delta^2 (kpc^2), whatever the integrals."""
         return self.Delta2
 
@@ -103,6 +130,7 @@ def focal_distance(
     dE_dlog_R = 4.0 * R2_ring * a + 2.0 * R2_ring**2 * aa
     L_c = R2_ring * jnp.sqrt(2.0 * a)
     Delta2 = _of_jet((R2 - z2)[:, 1:], z2[:, 1:], above)
-    rows = [Delta2 @ jnp.asarray(_K_MONOMIALS.T, dtype=R2.dtype), L_c[:, None], R2]
+    by_k = Delta2 @ jnp.asarray(_K_MONOMIALS.T, dtype=R2.dtype)
+    rows = [by_k, L_c[:, None], R2, _throughout(log_R, by_k[:, 0])[:, None]]
     step = (log_R[-1] - log_R[0]) / (n - 1)
     return FocalDistance(E, with_slopes(jnp.concatenate(rows, axis=1), dE_dlog_R * step))

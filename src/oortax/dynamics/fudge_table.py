@@ -31,7 +31,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
-from oortax.dynamics.delta import FixedFocalDistance, FocalDistance
+from oortax.dynamics.delta import FocalDistance
 from oortax.dynamics.jet import IN_PLANE, jet
 from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, vertical_kinetic
 from oortax.dynamics.staeckel import radial_action, vertical_action
@@ -128,7 +128,7 @@ def crossing(potential, E, L_z, Delta2, A, rho2) -> Spheroidal:
     one = jnp.ones_like(E)
     p_u = jnp.sqrt(2.0 * lax.stop_gradient(half_p_u2))
     p_v = jnp.sqrt(2.0 * lax.stop_gradient(A))
-    return Spheroidal(E, L_z, Delta2, rho2, one, 0.0 * one, p_u, p_v, I_u, I_v)
+    return Spheroidal(E, L_z, Delta2, rho2, rho2 + Delta2, one, 0.0 * one, p_u, p_v, I_u, I_v)
 
 
 def _highest(potential, star: Spheroidal, y, steps: int):
@@ -217,7 +217,7 @@ class FudgeTable(eqx.Module):
 
 def fudge_table(
     potential: AbstractPotential,
-    focal: FocalDistance | FixedFocalDistance,
+    focal: FocalDistance,
     *,
     R_min: float,
     R_max: float,

@@ -10,7 +10,14 @@ from jax import lax
 
 from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions, require_float64
 from oortax.dynamics.delta import FixedFocalDistance, FocalDistance, focal_distance
-from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, spheroidal, vertical_kinetic
+from oortax.dynamics.spheroidal import (
+    Spheroidal,
+    at_label,
+    radial_kinetic,
+    radial_label,
+    spheroidal,
+    vertical_kinetic,
+)
 from oortax.dynamics.staeckel_angles import angles_frequencies
 from oortax.dynamics.turning import TOLERANCE, Ends, turning_points
 from oortax.numerics.node_sum import node_sum
@@ -19,14 +26,14 @@ from oortax.potential.from_density import expand
 from oortax.results import Result
 from oortax.types import Scalar, Vec3
 
-# Below this half-width in ln(rho), or this height in cos(v), the motion is a harmonic oscillator's.
+# Below this half-width of the radial label, or this height in cos(v), the motion is a harmonic oscillator's.
 _NARROW = 1e-5
 # At L^2 below this share of the vertical motion's own, no boundary layer at the axis needs subtracting.
 _SLOW = 1e-3
+# The least share of the motion in cos^2(v) from the plane that one which does not reach it is taken to have.
+_STEEPER = 0.001
 # How strongly the nodes in v crowd towards the plane, where discs bend the potential.
 _CROWDING = 0.6
-# The least square of a focal distance that is given, kpc^2.
-_LEAST_DELTA2 = 1e-10
 
 
 def _sqrt_between_roots(square, model, narrow):
@@ -42,24 +49,29 @@ def _sqrt_between_roots(square, model, narrow):
 
 
 def radial_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, n: int) -> Scalar:
-    """J_r = (1/pi) int p_u du by the midpoint rule in t, ln(rho) = mid + half cos(t).
+    """J_r = (1/pi) int p_u du by the midpoint rule in t, ln(s) = mid + half cos(t).
 
     The rule is spectrally accurate for p_u and also for dp_u/dalpha ~ 1/p_u, so that derivatives need no
     motion of the end points; a Gauss rule with the root in its weight is not.
+
+    For Delta^2 < 0 it is u^2 = mid + half cos(t), s = sqrt(-Delta^2) sinh(u): orbits that cross the disc
+    within the focal ring have no pericentre, u starts from 0, p_u is even in it, and the nodes are the same
+    on both sides of the separatrix.
     """
-    low, high = jnp.log(ends.w_apo), jnp.log(ends.w_peri)
+    high, low = (radial_label(star.Delta2, w) for w in (ends.w_apo, ends.w_peri))
+    low = jnp.where(ends.crosses, 0.0, low)
     middle = 0.5 * (high + low)
-    narrow = 0.5 * (high - low) < _NARROW
+    narrow = (0.5 * (high - low) < _NARROW) & ~ends.crosses
     half = jnp.maximum(0.5 * (high - low), _NARROW)
     model = (ends.bend + jnp.finfo(half.dtype).tiny) * half * half
     t = (np.arange(n) + 0.5) * np.pi / n
 
     def term(arguments, sine, cosine):
         potential, star, middle, half, model, narrow = arguments
-        w = jnp.exp(middle + half * cosine)
+        w, by_u = at_label(star.Delta2, middle + half * cosine)
         square = 2.0 * radial_kinetic(potential, star, w)
         root = _sqrt_between_roots(square, model * sine * sine, narrow)
-        return sine * root / (w * jnp.sqrt(1.0 + star.Delta2 * w * w))
+        return sine * root / (w * by_u)
 
     return half / n * node_sum(term, (potential, star, middle, half, model, narrow), np.sin(t), np.cos(t))
 
@@ -69,10 +81,14 @@ def vertical_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, 
 
     phi(t) crowds the nodes towards the plane. Node by node, the motion in a spherical potential with the
     same speed at the turning point is subtracted, whose action is L - |L_z|: that removes the boundary
-    layer at the axis for L_z -> 0, in the value and in its derivatives.
+    layer at the axis for L_z -> 0, in the value and in its derivatives. Where the motion does not reach the
+    plane, cos^2(v) goes from its least value to the largest as cos^2(phi), and what is subtracted vanishes
+    there, too: its p_v^2 is multiplied by 1 - least/cos^2(v), and by a number, 1 at the turning point.
     """
     narrow = ends.cos2_v < _NARROW**2
     y_max = jnp.maximum(ends.cos2_v, _NARROW**2)
+    span = jnp.maximum(y_max - ends.lowest, _NARROW**2)
+    steeper = 1.0 / jnp.maximum(1.0 - ends.lowest / y_max, _STEEPER)
     L_z2 = star.L_z * star.L_z
     L2 = (2.0 * vertical_kinetic(potential, star, y_max) + L_z2) / (1.0 - y_max)
     # Where that speed vanishes with L_z there is no layer, and the subtraction would divide by it. Its own
@@ -85,17 +101,23 @@ def vertical_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, 
     weight = np.sin(phi) * (1.0 + _CROWDING * np.cos(2.0 * t))
 
     def term(arguments, weight, cosine2):
-        potential, star, L2, weighed, y_max, fall, narrow = arguments
-        y = y_max * cosine2
+        potential, star, L2, weighed, steeper, y_max, lowest, span, fall, narrow = arguments
+        y = lowest + span * cosine2
+        # d(cos v) by that of a motion from the plane.
+        weight = weight * jnp.sqrt(span * cosine2 / y)
         square = 2.0 * vertical_kinetic(potential, star, y)
         root = _sqrt_between_roots(square, 2.0 * fall * y_max * (1.0 - cosine2), narrow)
-        sphere = L2 * (1.0 - y) - star.L_z * star.L_z
+        sphere = steeper * (1.0 - lowest / y) * (L2 * (1.0 - y) - star.L_z * star.L_z)
         sphere = jnp.where(sphere <= 0.0, 0.0, jnp.sqrt(jnp.where(sphere > 0.0, sphere, 1.0)))
         return weight * (root - weighed * sphere) / (1.0 - y)
 
-    arguments = (potential, star, L2, weighed, y_max, ends.fall, narrow)
+    arguments = (potential, star, L2, weighed, steeper, y_max, ends.lowest, span, ends.fall, narrow)
     total = node_sum(term, arguments, weight, np.cos(phi) ** 2)
-    return jnp.sqrt(y_max) / n * total + weighed * (jnp.sqrt(L2) - jnp.abs(star.L_z))
+    # Its action is L - |L_z| for motions from the plane.
+    lowest, L_z = ends.lowest, jnp.abs(star.L_z)
+    from_plane = jnp.sqrt(lowest) * jnp.sqrt(jnp.maximum(L2 - L_z2, jnp.finfo(L2.dtype).tiny))
+    sphere = jnp.sqrt(L2) - from_plane - jnp.sqrt(1.0 - lowest) * L_z
+    return jnp.sqrt(span) / n * total + weighed * jnp.sqrt(steeper) * sphere
 
 
 @final
@@ -108,19 +130,28 @@ class StaeckelFudge(AbstractActionFinder):
         Build the finder inside jit, from the potential of the moment: the table of Delta belongs to it.
     n_r, n_z : int
         Nodes of the two quadratures; angles and frequencies take twice as many.
-    Delta : scalar, optional
-        One focal distance (kpc) for all orbits. With a Staeckel potential's own, such as sqrt(a^2 - c^2) in
-        `oortax.potential.KuzminKutuzov`, actions, angles and frequencies are exact.
+    Delta, Delta2 : scalar, optional
+        One focal distance (kpc) for all orbits, or its square, which may be negative. With a Staeckel
+        potential's own, such as Delta2 = a^2 - c^2 in `oortax.potential.KuzminKutuzov`, actions, angles and
+        frequencies are exact.
+
+    Raises ValueError for Delta and Delta2 together, fewer nodes than 4, and float32.
 
     Notes
     -----
+    Prolate potentials, Delta^2 < 0, have two families of orbits: those that go round the focal ring, R^2 =
+    -Delta^2 in the plane, and those that cross the disc within it. J_r and J_z are continuous from one to the
+    other: for the second J_r is half, and J_z twice, the action of a whole period in u and in v, which leaves
+    volumes in phase space right, and theta_z jumps by pi where z changes sign. Where the potential is prolate
+    outside but, about a disc, not at the ring, Delta^2 stops at 0, as if it were round.
+
     In an isochrone sphere J of disc and halo stars is right to 1e-6 of J_r + J_z in the median and 3e-5 at
     worst, and of bound points of any shape to 6e-5 (0.1 + J_r/L): Delta has a small floor. In
     mw_potential_2014 J varies along an orbit by 1e-3 (thin disc), 3e-3 (thick disc) and 4e-3 (halo) of
-    J_r + J_z in the median (benchmarks/RESULTS.md). Differentiable once in x, v and the potential's
-    parameters, at circular and planar orbits too; in the parameters also on the axis, for L_z = 0 and at
-    rest, where J_r and J_z have a cusp in L_z. Not twice, since the turning points are held
-    fixed. Needs float64.
+    J_r + J_z in the median (benchmarks/RESULTS.md), in logarithmic halos of q = 1.1 and 1.3 by 2 and 5 %.
+    Differentiable once in x, v and the potential's parameters, at circular and planar orbits too; in the
+    parameters also on the axis, for L_z = 0 and at rest, where J_r and J_z have a cusp in L_z. Not twice,
+    since the turning points are held fixed. Needs float64.
 
     >>> from oortax import potential
     >>> finder = StaeckelFudge(potential.mw_potential_2014())
@@ -134,15 +165,19 @@ class StaeckelFudge(AbstractActionFinder):
     n_r: int = eqx.field(static=True)
     n_z: int = eqx.field(static=True)
 
-    def __init__(self, potential: AbstractPotential, *, n_r: int = 8, n_z: int = 6, Delta=None):
+    def __init__(self, potential: AbstractPotential, *, n_r: int = 8, n_z: int = 6, Delta=None, Delta2=None):
         if n_r < 4 or n_z < 4:
             raise ValueError(f"StaeckelFudge needs n_r >= 4 and n_z >= 4, got {n_r} and {n_z}")
         require_float64("StaeckelFudge", *jax.tree.leaves(eqx.filter(potential, eqx.is_array)))
         self.potential = expand(potential)
-        if Delta is None:
-            self.focal = focal_distance(self.potential)
+        if Delta is not None and Delta2 is not None:
+            raise ValueError("StaeckelFudge: give Delta or its square Delta2, not both")
+        if Delta is not None:
+            self.focal = FixedFocalDistance(jnp.asarray(Delta, float) ** 2)
+        elif Delta2 is not None:
+            self.focal = FixedFocalDistance(jnp.asarray(Delta2, float))
         else:
-            self.focal = FixedFocalDistance(jnp.maximum(jnp.asarray(Delta, float) ** 2, _LEAST_DELTA2))
+            self.focal = focal_distance(self.potential)
         self.n_r = n_r
         self.n_z = n_z
 

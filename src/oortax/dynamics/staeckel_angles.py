@@ -8,7 +8,7 @@ with J_r and J_z the parts of W over whole periods. U, V and the focal distance 
 potential were separable.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -17,7 +17,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, vertical_kinetic
+from oortax.dynamics.spheroidal import (
+    Spheroidal,
+    at_label,
+    of_either_sign,
+    radial_kinetic,
+    radial_label,
+    small2,
+    vertical_kinetic,
+)
 from oortax.dynamics.turning import Ends
 from oortax.numerics.implicit import moving_as
 from oortax.numerics.trigonometry import sin_cos, wrapped
@@ -29,6 +37,10 @@ _NARROW = 1e-5
 # psi = t - crowding/2 sin(2t), sin(lat) = largest sin(psi): nodes in t crowd towards the plane.
 _CROWDING, _NEWTON = 0.6, 6
 _TINY = 1e-30
+# So far from an end of the motion a slope that is 0/0 there is taken.
+_INSIDE = 1e-4
+# A motion that does not reach the plane is taken to have at least this share of the way in sin^2(lat).
+_LEAST_SHARE = 1e-3
 
 
 class _Motion(NamedTuple):
@@ -80,48 +92,63 @@ def _moving(potential, star: Spheroidal, ends: Ends) -> Ends:
 
     flat = 1e-9 * jnp.abs(ends.bend)
     w_apo, w_peri = (follow(radial_kinetic, w, flat / w) for w in (ends.w_apo, ends.w_peri))
-    cos2_v = follow(vertical_kinetic, ends.cos2_v, 1e-9 * jnp.abs(ends.fall))
-    return ends._replace(w_apo=w_apo, w_peri=w_peri, cos2_v=cos2_v)
+    steep = 1e-9 * jnp.abs(ends.fall)
+    cos2_v, lowest = (follow(vertical_kinetic, y, steep) for y in (ends.cos2_v, ends.lowest))
+    lowest = jnp.where(ends.lowest > 0.0, lowest, 0.0)
+    return ends._replace(w_apo=w_apo, w_peri=w_peri, cos2_v=cos2_v, lowest=lowest)
 
 
 def _radial(potential, star: Spheroidal, ends: Ends, n: int) -> _Motion:
-    """ln(rho) = middle - half cos(t); rates are smooth in t and even about both ends."""
-    low, high = -jnp.log(ends.w_peri), -jnp.log(ends.w_apo)
+    """The radial label is middle - half cos(t); rates are smooth in t and even about both ends."""
+    low, high = (radial_label(star.Delta2, w) for w in (ends.w_peri, ends.w_apo))
+    low = jnp.where(ends.crosses, 0.0, low)
+    plus, minus = of_either_sign(star.Delta2)
     middle = 0.5 * (low + high)
-    narrow = 0.5 * (high - low) < _NARROW
+    narrow = (0.5 * (high - low) < _NARROW) & ~ends.crosses
     half = jnp.maximum(0.5 * (high - low), _NARROW)
     t = (np.arange(n) + 0.5) * np.pi / n
 
     def rate(sin, cos):
-        """du/(p_u dt) and rho^2 at a node; radial_kinetic is p_u^2/(2 rho^2)."""
-        rho = jnp.exp(middle - half * cos)
-        square = 2.0 * radial_kinetic(potential, star, 1.0 / rho)
+        """du/(p_u dt) and rho^2 at a node; radial_kinetic is p_u^2/(2 s^2)."""
+        w, by_u = at_label(star.Delta2, middle - half * cos)
+        square = 2.0 * radial_kinetic(potential, star, w)
         # Between merged ends: the parabola that the motion tends to.
         square = jnp.where(narrow, ends.bend * (half * sin) ** 2, square)
-        return half * sin / jnp.sqrt(jnp.maximum(square, _TINY) * (rho * rho + star.Delta2)), rho * rho
+        return half * sin * w / (by_u * jnp.sqrt(jnp.maximum(square, _TINY))), 1.0 / (w * w) + minus
 
     by_t, rho2 = jax.vmap(rate)(jnp.asarray(np.sin(t)), jnp.asarray(np.cos(t)))
     rates = by_t * jnp.stack([rho2, -jnp.ones_like(rho2), -star.L_z * star.Delta2 / rho2])
     series = rates @ jnp.asarray(_cosines(n, 1).T)
-    # The star's t, smooth at the ends: its cosine from rho, its sine from p_u.
-    cos = jnp.clip((middle - 0.5 * jnp.log(star.rho2)) / half, -1.0, 1.0)
+    # The star's t, smooth at the ends: its cosine from s, its sine from p_u.
+    label = radial_label(star.Delta2, 1.0 / jnp.sqrt(small2(star)))
+    cos = jnp.clip((middle - label) / half, -1.0, 1.0)
     angle = jnp.arccos(lax.stop_gradient(cos))
-    slowness = -series[1] @ jnp.cos(np.arange(n) * angle)
-    sin = star.p_u * slowness * jnp.sqrt(1.0 + star.Delta2 / star.rho2) / half
+    k = np.arange(n)
+    slowness = -series[1] @ jnp.cos(k * angle)
+    # A polynomial in the cosine, whose slope is finite at the ends.
+    inside = jnp.clip(angle, _INSIDE, np.pi - _INSIDE)
+    slope = -series[1] @ (k * jnp.sin(k * inside) / jnp.sin(inside))
+    slowness = slowness + lax.stop_gradient(slope) * (cos - lax.stop_gradient(cos))
+    sin = star.p_u * slowness * at_label(star.Delta2, label)[1] / half
     return _Motion(series[:, 0], _integrals(series, 1, _angle(sin, cos)))
 
 
 def _vertical(potential, star: Spheroidal, ends: Ends, x: Vec3, n: int) -> _Motion:
     """sin(lat) = largest sin(psi(t)); what a sphere's motion between these latitudes has is in closed form.
 
-    That removes the boundary layer at the axis for L_z -> 0.
+    That removes the boundary layer at the axis for L_z -> 0. Where the motion does not reach the plane,
+    sin^2(lat) goes from its least value to the largest as sin^2(psi), psi above pi where z < 0, and the
+    sphere's p^2 is multiplied by 1 - least/sin^2(lat), and by a number that makes it the same at the top.
     """
     largest2 = jnp.maximum(ends.cos2_v, _NARROW**2)
+    span, lifted = jnp.maximum(largest2 - ends.lowest, _NARROW**2), ends.lowest > 0.0
     narrow = ends.cos2_v < _NARROW**2
     cosine2 = 1.0 - largest2
     # The sphere whose motion turns there: p^2 = L^2 - L_z^2/cos^2(lat).
     L_z2 = jnp.maximum(star.L_z * star.L_z, _TINY)
     L = jnp.sqrt(L_z2 / cosine2)
+    faster = L / jnp.sqrt(jnp.maximum(1.0 - ends.lowest / largest2, _LEAST_SHARE))
+    turning = faster / L * jnp.sqrt(1.0 - ends.lowest)
     # Not where its motion would be slow beside the star's.
     speed2 = 2.0 * vertical_kinetic(potential, star, jnp.zeros_like(largest2))
     share = lax.stop_gradient(jnp.where(L * L * largest2 > 1e-6 * speed2, 1.0, 0.0))
@@ -129,12 +156,12 @@ def _vertical(potential, star: Spheroidal, ends: Ends, x: Vec3, n: int) -> _Moti
     psi = t - 0.5 * _CROWDING * np.sin(2.0 * t)
 
     def rate(sin, cos, by_t):
-        y = largest2 * sin * sin
+        y = ends.lowest + span * sin * sin
         square = 2.0 * vertical_kinetic(potential, star, y)
         square = jnp.where(narrow, 2.0 * ends.fall * largest2 * cos * cos, square)
-        step = jnp.sqrt(largest2) * cos * by_t
+        step = jnp.where(lifted, span * sin / jnp.sqrt(y), jnp.sqrt(span)) * cos * by_t
         # dlat/p_lat, of the star and of the sphere.
-        return step / jnp.sqrt(jnp.maximum(square, _TINY)), by_t / L, 1.0 - y
+        return step / jnp.sqrt(jnp.maximum(square, _TINY)), by_t / faster, 1.0 - y
 
     columns = (np.sin(psi), np.cos(psi), 1.0 - _CROWDING * np.cos(2.0 * t))
     own, sphere, sine2_v = jax.vmap(rate)(*map(jnp.asarray, columns))
@@ -142,20 +169,32 @@ def _vertical(potential, star: Spheroidal, ends: Ends, x: Vec3, n: int) -> _Moti
     rates = jnp.stack([star.Delta2 * sine2_v * own, rest, -star.L_z / sine2_v * rest])
     series = rates @ jnp.asarray(_cosines(n, 2).T)
 
-    sin = x[2] / jnp.sqrt(star.rho2 + star.Delta2) / jnp.sqrt(largest2)
-    angle = jnp.arcsin(jnp.clip(lax.stop_gradient(sin), -1.0, 1.0))
-    t_star = _uncrowded(angle)
-    by_t = 1.0 - _CROWDING * jnp.cos(2.0 * t_star)
-    waves = jnp.cos(2.0 * np.arange(n) * t_star)
-    slowness = (series[1] @ waves + share * by_t / L) / by_t
+    sin = x[2] / jnp.sqrt(star.polar2) / jnp.sqrt(largest2)
+    # cos(2 psi), in which what is even about both ends is smooth.
+    cos_2 = jnp.clip(1.0 - 2.0 * (star.cos2_v - ends.lowest) / span, -1.0, 1.0)
+    angle = 0.5 * jnp.arccos(lax.stop_gradient(cos_2))
+
+    def slowness_at(series, angle):
+        t = _uncrowded(angle)
+        return series @ jnp.cos(2.0 * np.arange(n) * t) / (1.0 - _CROWDING * jnp.cos(2.0 * t))
+
+    slowness = slowness_at(series[1], angle) + share / faster
+    inside = jnp.clip(angle, _INSIDE, 0.5 * np.pi - _INSIDE)
+    slope = jax.jvp(partial(slowness_at, series[1]), (inside,), (jnp.ones_like(inside),))[1]
+    slope = lax.stop_gradient(-0.5 * slope / jnp.sin(2.0 * inside))
+    slowness = slowness + slope * (cos_2 - lax.stop_gradient(cos_2))
     # cos(psi) from p_lat = -p_v; smooth at the ends.
     cos = -star.p_v * slowness * jnp.sqrt(star.sin2_v / largest2)
-    psi = _angle(sin, cos)
+    side = jnp.where(x[2] < 0.0, -1.0, 1.0)
+    sin_2 = -2.0 * side * star.p_v * slowness * jnp.sqrt(star.sin2_v * star.cos2_v) / span
+    above = 0.5 * _angle(sin_2, cos_2)
+    psi = jnp.where(lifted, above + jnp.where(side < 0.0, np.pi, 0.0), _angle(sin, cos))
     t_star = moving_as(_uncrowded(lax.stop_gradient(psi)), _crowding_miss(psi))
     # In a sphere: azimuth of the node and angle along the orbit.
-    azimuth = psi + wrapped(jnp.arctan2(jnp.sqrt(cosine2) * jnp.sin(psi), jnp.cos(psi)) - psi)
-    of_sphere = share * jnp.stack([jnp.zeros_like(psi), psi / L, -azimuth])
-    whole = share * jnp.stack([jnp.zeros_like(psi), 1.0 / L, -jnp.ones_like(psi)])
+    slower = jnp.sqrt(cosine2 / (1.0 - ends.lowest))
+    azimuth = psi + wrapped(jnp.arctan2(slower * jnp.sin(psi), jnp.cos(psi)) - psi)
+    of_sphere = share * jnp.stack([jnp.zeros_like(psi), psi / faster, -azimuth / turning])
+    whole = share * jnp.stack([jnp.zeros_like(psi), 1.0 / faster, -1.0 / turning])
     return _Motion(series[:, 0] + whole, _integrals(series, 2, t_star) + of_sphere)
 
 

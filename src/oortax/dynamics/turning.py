@@ -6,8 +6,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Bool
 
-from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, vertical_kinetic
+from oortax.dynamics.spheroidal import (
+    Spheroidal,
+    at_label,
+    crossing_kinetic,
+    of_either_sign,
+    radial_kinetic,
+    radial_label,
+    small2,
+    vertical_kinetic,
+)
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar
 
@@ -22,20 +32,25 @@ _NEARBY = 1e-4
 # Limits that keep a star of L_z = 0, which meets no barrier, off the axis; J changes by some 1e-4 of itself.
 _FARTHEST = 1e4
 _STEEPEST = 1.0 - 1e-9
-# rho/Delta below which a star is next to the axis.
+# s/Delta below which a star is next to the axis, or to the disc within the focal ring.
 _BETWEEN = 0.01
 
 
 class Ends(NamedTuple):
-    """Turning points: 1/rho at apocentre and pericentre, cos^2 v at the largest height.
+    """Turning points: 1/s at apocentre and pericentre, cos^2 v at the largest height, and at the lowest.
 
-    `bend` is the curvature of the radial motion in ln rho and `fall` the slope of the vertical one in
-    cos^2 v at the star's own point; `residual` is the size of the last Newton steps.
+    `crosses`: the radial motion goes through the disc within the focal ring (Delta^2 < 0) and has no
+    pericentre. The lowest cos^2 v is 0, but for motions in v that do not reach the plane: those of the same
+    orbits, were the potential separable. `bend` is the curvature of the radial motion by its label and
+    `fall` the slope of the vertical one in cos^2 v at the star's own point; `residual` is the size of the
+    last Newton steps.
     """
 
     w_apo: Scalar
     w_peri: Scalar
     cos2_v: Scalar
+    lowest: Scalar
+    crosses: Bool[Array, ""]
     bend: Scalar
     fall: Scalar
     residual: Scalar
@@ -53,17 +68,20 @@ def _slope_curvature(f, t):
 
 
 def _barrier(potential, star: Spheroidal, w):
-    """Where p_u would vanish if Phi kept its value at 1/rho = w: a lower bound of 1/rho_peri."""
-    q = 1.0 / (w * w)
-    Phi = potential.Phi_of_squares(q * star.sin2_v, (q + star.Delta2) * star.cos2_v)
-    linear = star.I_u + star.Delta2 * star.sin2_v * Phi
+    """Where p_u would vanish if Phi kept its value at 1/s = w: a lower bound of 1/s_peri."""
+    plus, minus = of_either_sign(star.Delta2)
+    s2 = 1.0 / (w * w)
+    Phi = potential.Phi_of_squares((s2 + minus) * star.sin2_v, (s2 + plus) * star.cos2_v)
+    barrier = star.I_u + (plus * star.sin2_v + minus * star.cos2_v) * Phi
     kinetic = jnp.maximum(star.E - Phi, 0.0)
-    centrifugal = star.L_z**2 * star.Delta2
-    root = jnp.sqrt(linear * linear + 2.0 * centrifugal * kinetic)
+    # kinetic = linear w^2 + square w^4 / 2; for Delta^2 < 0 after multiplication by rho^2/s^2.
+    linear = barrier - minus * kinetic
+    square = star.L_z**2 * plus + minus * (2.0 * barrier - star.L_z**2)
+    root = jnp.sqrt(jnp.maximum(linear * linear + 2.0 * square * kinetic, 0.0))
     # Between the foci (linear < 0) only L_z keeps the star off the axis; this form does not cancel.
     between = linear < 0.0
     top = jnp.where(between, root - linear, 2.0 * kinetic)
-    return jnp.sqrt(top / jnp.maximum(jnp.where(between, centrifugal, linear + root), _TINY))
+    return jnp.sqrt(top / jnp.maximum(jnp.where(between, square, linear + root), _TINY))
 
 
 def _ceiling(star: Spheroidal, value, y):
@@ -73,38 +91,71 @@ def _ceiling(star: Spheroidal, value, y):
     return jnp.maximum(1.0 - half_L2 / kinetic, y)
 
 
-def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
-    """Ends of the motion in rho and v: Newton's method from a parabola through the star's own point.
+def _lowest(vertical, y_0, prolate):
+    """The least cos^2 v, and the size of the last step towards it: 0 where the motion reaches the plane.
 
-    p_u^2/(2 rho^2) is concave in w = 1/rho and p_v^2 sin^2 v convex in cos^2 v in galaxy-like potentials,
-    so that Newton's method approaches each root from one side; steps are limited all the same. A batch goes
-    on until its last point has converged.
+    By Newton's method between a point below and one above, else their mean. No step is made where no point of
+    a batch is in a prolate potential.
+    """
+
+    def unfinished(state):
+        return (state[0] < 2 * _STEPS) & (state[-1] > _LAST_STEP)
+
+    def step(state):
+        count, y, below, above, _ = state
+        value, slope = _value_slope(vertical, y)
+        below, above = jnp.where(value < 0.0, y, below), jnp.where(value < 0.0, above, y)
+        new = y - value / jnp.where(slope == 0.0, _TINY, slope)
+        new = jnp.where((new >= below) & (new <= above), new, 0.5 * (below + above))
+        return count + 1, new, below, above, jnp.abs(new - y)
+
+    zero = jnp.zeros_like(y_0)
+    state = (0, zero, zero, y_0, jnp.where(prolate, 1.0, zero))
+    _, y, _, _, last = lax.while_loop(unfinished, step, state)
+    return y, last
+
+
+def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
+    """Ends of the motion in s and v: Newton's method from a parabola through the star's own point.
+
+    p_u^2/(2 s^2) is concave in w = 1/s and p_v^2 sin^2 v convex in cos^2 v in galaxy-like potentials,
+    so that Newton's method approaches each root from one side; steps are limited all the same. Where the
+    motion in v does not reach the plane (Delta^2 < 0), p_v^2 sin^2 v is concave, and its larger root is
+    approached from the axis. A batch goes on until its last point has converged.
     """
     radial = partial(radial_kinetic, potential, star)
     vertical = partial(vertical_kinetic, potential, star)
-    w_0, y_0 = 1.0 / jnp.sqrt(star.rho2), star.cos2_v
+    w_0, y_0 = 1.0 / jnp.sqrt(small2(star)), star.cos2_v
     y_end = jnp.maximum(_STEEPEST, y_0)
-    # p_u^2/(2 rho^2) bends at least this much in 1/rho^2, whatever the potential.
-    barrier_bend = star.L_z**2 * star.Delta2
+    plus, minus = of_either_sign(star.Delta2)
+    apart2 = plus + minus
+    crosses = (minus > 0.0) & (crossing_kinetic(potential, star) > 0.0)
+    # For Delta^2 > 0, p_u^2/(2 s^2) bends at least this much in 1/s^2, whatever the potential.
+    barrier_bend = star.L_z**2 * plus
 
-    value = 0.5 * star.p_u**2 / star.rho2
+    value = 0.5 * star.p_u**2 * w_0**2
     slope, curvature = _slope_curvature(radial, w_0)
     curvature = -jnp.maximum(jnp.abs(curvature), 1e-3 * (jnp.abs(slope) * w_0 + value) / w_0**2)
     root = jnp.sqrt(slope * slope - 2.0 * value * curvature)
     w_apo = jnp.clip(w_0 + (root - slope) / curvature, 0.2 * w_0, w_0)
-    # Next to the axis between the foci 1/rho is any size, and Newton's steps far too short: rho ~ Delta/10.
-    between = star.rho2 < _BETWEEN**2 * star.Delta2
-    w_apo = jnp.where(between, jnp.minimum(w_apo, 10.0 / jnp.sqrt(star.Delta2)), w_apo)
-    farthest = jnp.maximum(w_0, _FARTHEST * jnp.minimum(w_0, 10.0 / jnp.sqrt(star.Delta2)))
+    # Next to the axis between the foci 1/s is any size, and Newton's steps far too short: s ~ Delta/10.
+    between = w_0 * w_0 * apart2 > _BETWEEN**-2
+    w_apo = jnp.where(between, jnp.minimum(w_apo, 10.0 / jnp.sqrt(apart2)), w_apo)
+    farthest = jnp.maximum(w_0, _FARTHEST * jnp.minimum(w_0, 10.0 / jnp.sqrt(apart2)))
     w_peri = jnp.clip(w_0 - (root + slope) / curvature, w_0, 2.0 * w_0)
     w_peri = jnp.clip(_barrier(potential, star, w_peri), w_0, farthest)
+    w_peri = jnp.where(crosses, farthest, w_peri)
     flat = 1e-9 * jnp.abs(curvature) * w_0
-    bend = jnp.abs(curvature) * w_0**2
+    by_u = at_label(star.Delta2, radial_label(star.Delta2, w_0))[1]
+    bend = jnp.abs(curvature) * w_0**2 * jnp.where(minus > 0.0, (1.0 + minus * w_0**2) / by_u**2, 1.0)
 
     value, slope = 0.5 * star.p_v**2 * star.sin2_v, _value_slope(vertical, y_0)[1]
     fall = jnp.maximum(-slope, 1e-9 * jnp.abs(value))
     y = jnp.minimum(y_0 + value / jnp.maximum(fall, _TINY), _ceiling(star, value, y_0))
-    y = jnp.clip(y, y_0, y_end)
+    prolate = minus > 0.0
+    lowest, last = _lowest(vertical, y_0, prolate)
+    # From the axis, where p_v^2 sin^2 v = -L_z^2.
+    y = jnp.clip(jnp.where((lowest > 0.0) | (prolate & (slope > 0.0)), y_end, y), y_0, y_end)
 
     def step(state):
         count, w_apo, w_peri, y, _ = state
@@ -119,19 +170,22 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
         # From far inside, the barrier; where even that hardly moves, the distance is doubled.
         far = jnp.where(slope < 0.0, new_peri, 2.0 * w_peri)
         new_peri = jnp.where(value > 0.0, jnp.maximum(far, _barrier(potential, star, w_peri)), new_peri)
-        new_peri = jnp.clip(new_peri, w_0, farthest)
+        new_peri = jnp.where(crosses, farthest, jnp.clip(new_peri, w_0, farthest))
         # In cos v, not its square: beyond a thin disc the motion is nearly linear in |z|.
         value, slope = _value_slope(vertical, y)
         shift = 0.5 * value / jnp.maximum(-slope, 1e-9 * fall + _TINY)
         new_y = y + 2.0 * shift + shift * shift / jnp.maximum(y, jnp.abs(shift) + _TINY)
         new_y = jnp.where(value > 0.0, jnp.minimum(new_y, _ceiling(star, value, y)), new_y)
-        new_y = jnp.clip(new_y, y_0, y_end)
+        new_y = jnp.clip(jnp.where(prolate, y + 2.0 * shift, new_y), y_0, y_end)
         residual = jnp.abs(new_apo / w_apo - 1.0) + jnp.abs(new_peri / w_peri - 1.0) + jnp.abs(new_y - y)
         return count + 1, new_apo, new_peri, new_y, residual
 
+    # Next to the separatrix of the two families of a prolate potential a pericentre is nearly a double root.
+    most = jnp.where(prolate, 2 * _STEPS, _STEPS)
+
     def unfinished(state):
-        return (state[0] < _STEPS) & (state[-1] > _LAST_STEP)
+        return (state[0] < most) & (state[-1] > _LAST_STEP)
 
     state = lax.while_loop(unfinished, step, (0, w_apo, w_peri, y, jnp.ones_like(y)))
     _, w_apo, w_peri, y, residual = state
-    return Ends(w_apo, w_peri, y, bend, fall, residual)
+    return Ends(w_apo, w_peri, y, lowest, crosses, bend, fall, residual + last)

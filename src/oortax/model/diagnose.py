@@ -38,9 +38,8 @@ class Diagnosis(NamedTuple):
     lost : int
         Stars with L_k = 0 (ln L = -inf).
     prolate : float
-        Share of the stars' nodes on orbits for which the potential is prolate: the Staeckel fudge, whose
-        coordinates are prolate spheroidal and serve oblate potentials, has its focal distance at 0 there. J
-        is less well conserved, and ln L bends sharply where the share changes with the potential.
+        Share of the stars' nodes on orbits for which the potential is prolate: J by the fudge is less well
+        conserved there than in oblate potentials, and has a kink between the two families of orbits.
     log_A, error_log_A : float
         ln of the normalisation, and what a finer rule changes in it. The part that does not depend on the
         parameters is harmless.
@@ -126,7 +125,7 @@ def diagnose(
 
 @eqx.filter_jit
 def _prolate(galaxy: Galaxy, survey: Survey, stars: StarNodes):
-    """The share of star nodes at which the focal distance stops at 0."""
+    """The share of star nodes on orbits for which the potential is prolate."""
     potential = expand(galaxy.potential)
     focal = focal_distance(potential)
 
