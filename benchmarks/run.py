@@ -2,8 +2,8 @@
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
 reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
-calibration, forecast, mock_fit, held_out, nuts; gpu, which needs one; and mocks, binned and real_sky, which
-need the catalogues (see there). Those not run are kept as they are.
+calibration, forecast, robustness, mock_fit, held_out, nuts; gpu, which needs one; and mocks, binned and
+real_sky, which need the catalogues (see there). Those not run are kept as they are.
 """
 
 import platform
@@ -35,6 +35,7 @@ import potentials
 import real_sky
 import recovery
 import reference
+import robustness
 import self_consistency
 import surface_density
 import survey_mock
@@ -63,6 +64,7 @@ BENCHMARKS = {
     "recovery": recovery,
     "calibration": calibration,
     "forecast": forecast,
+    "robustness": robustness,
     "survey_mock": survey_mock,
     "mock_fit": mock_fit,
     "held_out": held_out,

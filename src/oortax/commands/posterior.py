@@ -199,8 +199,8 @@ def prolate_note(numbers: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"the potential is prolate for {100.0 * max(shares):.0f} % of the stars' orbits, where actions "
-        "by the fudge scatter by some per cent, by its tables (InterpolatedFudge) more, and ln L is not smooth: "
-        "start the fit on either side of q = 1, and compare"
+        "by the fudge scatter by some per cent, by its tables (InterpolatedFudge) more, and ln L is not "
+        "smooth: start the fit on either side of q = 1, and compare"
     ]
 
 

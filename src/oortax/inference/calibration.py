@@ -22,6 +22,8 @@ SIGNIFICANT = 0.01
 """Ranks are not flat where chi^2 has a smaller probability, times the number of parameters."""
 
 _BINS, _LEAST_IN_BIN = 20, 10
+# Sums of normalised weights may be so much above 1.
+_ROUNDING = 1e-9
 
 
 class Calibration(NamedTuple):
@@ -96,8 +98,9 @@ def judge(
     if M == 0:
         raise ValueError("there are no ranks to judge")
     for name, values in ranks.items():
-        if values.shape != (M,) or not np.all((values >= 0.0) & (values <= 1.0)):
+        if values.shape != (M,) or not np.all((values >= -_ROUNDING) & (values <= 1.0 + _ROUNDING)):
             raise ValueError(f"ranks[{name!r}] must be {M} numbers between 0 and 1")
+    ranks = {name: np.clip(values, 0.0, 1.0) for name, values in ranks.items()}
     bins = max(2, min(_BINS, M // _LEAST_IN_BIN)) if bins is None else bins
     counts = {
         name: np.histogram(values, np.linspace(0.0, 1.0, bins + 1))[0] for name, values in ranks.items()
