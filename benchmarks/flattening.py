@@ -10,9 +10,9 @@ stays. "maximum q": where ln p is largest; q, sd: mean and standard deviation of
 draws from Laplace's approximation weighted by the posterior (`inference.correct`), with the shape k of the
 largest weights (trusted below 0.7); pull: (q - truth)/sd; "tori %": the share of the tori in the actions of
 the stars; s: the whole fit, compilation, libraries and draws included. The last rows: the mean of the pulls
-and their standard deviation. Takes an hour of one core; with OORTAX_FLATTENING=DIR the rows of a mock are kept in
-that folder, so that an interrupted run goes on, and `python benchmarks/flattening.py 0 1 2` in one process and
-`3 4` in another share the work.
+and their standard deviation. Takes an hour of one core; with OORTAX_FLATTENING=DIR the rows of a mock are
+kept in that folder, so that an interrupted run goes on, and `python benchmarks/flattening.py 0 1 2` in one
+process and `3 4` in another share the work.
 """
 
 import os
