@@ -91,6 +91,10 @@ def test_laplace_writes_everything(config, capsys):
         "figures",
     } <= names
     assert result["converged"] and set(result["parameters"]) == {"potential.disc.M", "potential.halo.rho_s"}
+    rows = (folder / "summary.csv").read_text().splitlines()
+    assert rows[0].startswith("parameter,maximum,sd,q3,q16,median")
+    for row in rows[1:]:
+        assert all(np.isfinite(float(number)) for number in row.split(",")[1:])
     # The curve's 34 points at 3 % fix v_c(R0) to about 3 % / sqrt(34) of 229 km/s, and the fit follows it.
     assert result["derived"]["v_c"]["median"] == pytest.approx(228, abs=5)
     assert (

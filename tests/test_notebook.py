@@ -89,3 +89,14 @@ def test_the_integrals_run(tmp_path):
     apart = [float(value) for value in re.findall(r"(\S+) % of the time in other cells", text)]
     # 80 periods in cells of half a kiloparsec.
     assert len(apart) == 2 and max(apart) < 8.0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_globular_clusters_run(tmp_path):
+    text, figures = executed(read("globular_clusters"), tmp_path, r"N_DRAWS = \d+", "N_DRAWS = 32")
+    assert "68 used" in text and figures == 3
+    q, M = (re.search(name + r" +(\S+) \+- (\S+) ", text) for name in ("halo q", r"10\^11 Msun\]"))
+    # Within 3 sigma of Posti & Helmi's (1.30 +- 0.25 and 1.91 +- 0.18), ours included.
+    assert q and abs(float(q[1]) - 1.30) < 3.0 * np.hypot(0.25, float(q[2]))
+    assert M and abs(float(M[1]) - 1.91) < 3.0 * np.hypot(0.18, float(M[2]))

@@ -219,7 +219,7 @@ def test_halves_the_scatter_in_a_prolate_halo():
 
 
 def test_about_a_disc_the_focal_ring_is_not_used():
-    """Where the potential is prolate outside and oblate at the ring, Delta^2 stops at 0; not farther out."""
+    """Where the potential is prolate outside and oblate at the ring, Delta^2 stops near 0."""
     halo = potential.LogarithmicHalo(v_0=170.0, r_c=3.0, q=1.2)
     focal = StaeckelFudge(
         potential.Sum(disc=potential.MiyamotoNagai(M=6.5e10, a=3.0, b=0.3), halo=halo)
@@ -229,7 +229,7 @@ def test_about_a_disc_the_focal_ring_is_not_used():
     signed, floored = (np.asarray(jax.vmap(f)(E, 0.2 * L_c)) for f in (focal.signed, focal))
     near, far = told & (R < 20.0), told & (R > 60.0)
     assert np.any(near) and np.any(far)
-    np.testing.assert_array_equal(signed[near], floored[near])
+    assert np.all((signed[near] < 0.0) & (signed[near] > -1e-3 * R[near] ** 2))
     assert np.all(signed[far] < -0.2 * R[far] ** 2) and np.all(floored > 0.0)
     alone = StaeckelFudge(halo).focal
     inside = np.asarray(jax.vmap(alone.signed)(alone.E[4:28], 0.2 * alone.table[4:28, 5]))

@@ -208,7 +208,8 @@ def _plain_rows(found: Fit) -> dict[str, dict[str, float]]:
     for path, value in found.maximum.values.items():
         rows[path] = {"maximum": float(value)}
         if found.laplace is not None:
-            q3, q16, median, q84, q97 = np.quantile(found.draws[path], [0.03, 0.16, 0.5, 0.84, 0.97])
+            of_draws = np.quantile(found.draws[path], [0.03, 0.16, 0.5, 0.84, 0.97])
+            q3, q16, median, q84, q97 = (float(q) for q in of_draws)
             rows[path] |= {"sd": float(found.laplace.sigma[path])}
             rows[path] |= {"q3": q3, "q16": q16, "median": median, "q84": q84, "q97": q97}
     return rows

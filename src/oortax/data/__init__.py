@@ -64,7 +64,9 @@ def demo_config() -> Path:
 
 
 def config(name: str) -> Path | None:
-    """A bundled configuration (demo, gas, calibration), with or without its suffix; None if there is none.
+    """A bundled configuration, with or without its suffix: demo, gas, globular_clusters or calibration.
+
+    None if there is none of that name.
 
     >>> config("gas").name
     'gas.toml'

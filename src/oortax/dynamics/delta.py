@@ -54,8 +54,8 @@ class FocalDistance(eqx.Module):
     these integrals spend their time (chosen by the scatter of J along thin, thick and halo orbits in
     MWPotential2014: see benchmarks). Where the potential is prolate, so that Delta^2 < 0, coordinates have
     a focal ring of radius sqrt(-Delta^2) in the plane. Orbits that pass within it are of a family of their
-    own if the potential is prolate there, too; about a disc they are not, and Delta^2 goes smoothly to a
-    small positive value, as it does for who calls the table and not `signed`.
+    own if the potential is prolate there, too; about a disc they are not, and the ring is kept within
+    all pericentres, -Delta^2 < (k^2 R/2)^2. Who calls the table and not `signed` gets a small positive value.
     """
 
     E: Float[Array, " n"]
@@ -63,25 +63,29 @@ class FocalDistance(eqx.Module):
 
     def __call__(self, E, L_z) -> Scalar:
         """Delta^2 > 0 (kpc^2) at energy E ((km/s)^2) and angular momentum L_z (kpc km/s)."""
-        Delta2, R2, _ = self._local(E, L_z)
+        Delta2, _, R2, _ = self._local(E, L_z)
         return _floored(Delta2, R2)
 
     def signed(self, E, L_z) -> Scalar:
-        """Delta^2 (kpc^2) of either sign: negative where the potential is prolate, at the focal ring, too."""
-        Delta2, R2, throughout = self._local(E, L_z)
-        floored = _floored(Delta2, R2)
-        return floored + throughout * (Delta2 - floored)
+        """Delta^2 (kpc^2) of either sign: negative where the potential is prolate."""
+        Delta2, k, R2, throughout = self._local(E, L_z)
+        prolate = Delta2 < 0.0
+        # With slope 1 at 0, so that ln L has no kink where a potential becomes prolate. A Kepler orbit's
+        # pericentre is at k^2 R/(1 + sqrt(1 - k^2)).
+        largest = jnp.where(prolate, (0.25 * k**4 + _LEAST) * R2, 1.0)
+        small = Delta2 / (1.0 + jnp.maximum(-Delta2, 0.0) / largest)
+        return small + throughout * (Delta2 - small)
 
     def prolate(self, E, L_z) -> Bool[Array, ""]:
         """Whether the potential is prolate for orbits of these integrals."""
         return self._local(E, L_z)[0] < 0.0
 
-    def _local(self, E, L_z) -> tuple[Scalar, Scalar, Scalar]:
-        """Delta^2 of either sign, the square of the radius of the circular orbit, and `_throughout`."""
+    def _local(self, E, L_z) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+        """Delta^2 of either sign, k, the square of the radius of the circular orbit, and `_throughout`."""
         row = hermite(self.E, self.table, E)
         k = jnp.clip(jnp.abs(L_z) / row[5], 0.0, 1.0)
         Delta2 = row[0] + k * (row[1] + k * (row[2] + k * (row[3] + k * row[4])))
-        return Delta2, row[6], jnp.clip(row[7], 0.0, 1.0)
+        return Delta2, k, row[6], jnp.clip(row[7], 0.0, 1.0)
 
 
 def _floored(Delta2, R2) -> Scalar:

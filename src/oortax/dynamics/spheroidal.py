@@ -27,6 +27,7 @@ from oortax.types import Scalar, Vec3
 
 # sin^2 v, or rho^2/Delta^2 between the foci, below which a point is next to the axis.
 _NEAR_AXIS = 1e-6
+_NARROW = 1e-5
 
 
 class Spheroidal(NamedTuple):
@@ -75,6 +76,11 @@ def radial_label(Delta2: Scalar, w) -> Scalar:
     """Label of the radial motion at s = 1/w: ln s or, for Delta^2 < 0, u^2, in which p_u is even at s = 0."""
     prolate, Delta = _focal_ring(Delta2)
     return jnp.where(prolate, jnp.arcsinh(1.0 / (Delta * w)) ** 2, -jnp.log(w))
+
+
+def narrowest(Delta2: Scalar, middle) -> Scalar:
+    """Half-width about a label below which the motion is a harmonic oscillator's; labels stay positive."""
+    return _NARROW * jnp.where(Delta2 < 0.0, jnp.minimum(2.0 * middle, 1.0), 1.0)
 
 
 def at_label(Delta2: Scalar, label) -> tuple[Scalar, Scalar]:

@@ -13,6 +13,7 @@ from oortax.dynamics.delta import FixedFocalDistance, FocalDistance, focal_dista
 from oortax.dynamics.spheroidal import (
     Spheroidal,
     at_label,
+    narrowest,
     radial_kinetic,
     radial_label,
     spheroidal,
@@ -26,7 +27,7 @@ from oortax.potential.from_density import expand
 from oortax.results import Result
 from oortax.types import Scalar, Vec3
 
-# Below this half-width of the radial label, or this height in cos(v), the motion is a harmonic oscillator's.
+# Below this height in cos(v) the motion is a harmonic oscillator's.
 _NARROW = 1e-5
 # At L^2 below this share of the vertical motion's own, no boundary layer at the axis needs subtracting.
 _SLOW = 1e-3
@@ -61,8 +62,8 @@ def radial_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, n:
     high, low = (radial_label(star.Delta2, w) for w in (ends.w_apo, ends.w_peri))
     low = jnp.where(ends.crosses, 0.0, low)
     middle = 0.5 * (high + low)
-    narrow = (0.5 * (high - low) < _NARROW) & ~ends.crosses
-    half = jnp.maximum(0.5 * (high - low), _NARROW)
+    least = narrowest(star.Delta2, middle)
+    narrow, half = 0.5 * (high - low) < least, jnp.maximum(0.5 * (high - low), least)
     model = (ends.bend + jnp.finfo(half.dtype).tiny) * half * half
     t = (np.arange(n) + 0.5) * np.pi / n
 
@@ -143,7 +144,7 @@ class StaeckelFudge(AbstractActionFinder):
     -Delta^2 in the plane, and those that cross the disc within it. J_r and J_z are continuous from one to the
     other: for the second J_r is half, and J_z twice, the action of a whole period in u and in v, which leaves
     volumes in phase space right, and theta_z jumps by pi where z changes sign. Where the potential is prolate
-    outside but, about a disc, not at the ring, Delta^2 stops at 0, as if it were round.
+    outside but, about a disc, not at the ring, Delta^2 stops near 0, as if it were round.
 
     In an isochrone sphere J of disc and halo stars is right to 1e-6 of J_r + J_z in the median and 3e-5 at
     worst, and of bound points of any shape to 6e-5 (0.1 + J_r/L): Delta has a small floor. In

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from oortax.dynamics.spheroidal import (
     Spheroidal,
     at_label,
+    narrowest,
     of_either_sign,
     radial_kinetic,
     radial_label,
@@ -32,7 +33,7 @@ from oortax.numerics.trigonometry import sin_cos, wrapped
 from oortax.potential.base import AbstractPotential
 from oortax.types import Angles, Frequencies, Scalar, Vec3
 
-# Half-widths in ln(rho), and heights in cos(v), that are taken to be at least this.
+# Heights in cos(v) that are taken to be at least this.
 _NARROW = 1e-5
 # psi = t - crowding/2 sin(2t), sin(lat) = largest sin(psi): nodes in t crowd towards the plane.
 _CROWDING, _NEWTON = 0.6, 6
@@ -104,8 +105,8 @@ def _radial(potential, star: Spheroidal, ends: Ends, n: int) -> _Motion:
     low = jnp.where(ends.crosses, 0.0, low)
     plus, minus = of_either_sign(star.Delta2)
     middle = 0.5 * (low + high)
-    narrow = (0.5 * (high - low) < _NARROW) & ~ends.crosses
-    half = jnp.maximum(0.5 * (high - low), _NARROW)
+    least = narrowest(star.Delta2, middle)
+    narrow, half = 0.5 * (high - low) < least, jnp.maximum(0.5 * (high - low), least)
     t = (np.arange(n) + 0.5) * np.pi / n
 
     def rate(sin, cos):
