@@ -86,6 +86,10 @@ def _unstretched(y: np.ndarray, scale: float) -> np.ndarray:
     return scale * np.expm1(y * np.log1p(1.0 / scale))
 
 
+# Of ln A/A_0: the mean of A is that of the shell orbit long before.
+_LARGEST = 50.0
+
+
 def excess(A: Scalar, w: Scalar) -> Scalar:
     """lambda = sqrt(w^2 + 2A) - w, with w > 0."""
     return 2.0 * A / (jnp.sqrt(w * w + 2.0 * A) + w)
@@ -188,12 +192,17 @@ def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
     # d ln J_z / d ln A, by the spline in j.
     slope = _collocation(n, 1) @ _solve(n) * n / ((j + _NEAR_PLANE) * np.log1p(1.0 / _NEAR_PLANE))[:, None]
     by_A = (lam + 2.0 * w) / (2.0 * (lam + w)) * (1.0 + j * (slope @ jnp.log(g_z)))
-    low, high = (jnp.log(J_z[:, i] / J_z[:, 1]) / (by_A * r_at[:, i]) for i in (0, 2))
+    ratio = J_z / J_z[:, 1:2]
+    # Where the fudge fails, next to the axis in prolate potentials, A is the star's own.
+    ratio = jnp.where(jnp.isfinite(ratio) & (ratio > 0.0), ratio, 1.0)
+    low, high = (jnp.log(ratio[:, i]) / (by_A * r_at[:, i]) for i in (0, 2))
     c2 = (high - low) / (r_at[:, 2] - r_at[:, 0])
     c1 = high - c2 * r_at[:, 2]
     # J_r of the mean of A along the radial motion.
     r = (q - 1.0) / (q + 1.0)
-    mean = jnp.sum(share * jnp.exp(-r * (c1[:, None] + c2[:, None] * r)), axis=1)
+    # Far out, where Delta^2 is next to 0 and the slope by A too, ln A by r may be beyond all numbers.
+    log_A = jnp.minimum(-r * (c1[:, None] + c2[:, None] * r), _LARGEST)
+    mean = jnp.sum(share * jnp.exp(log_A), axis=1)
     j_mean = jnp.minimum(excess(A * mean, w) / shell, 1.0)
     t = stretched(j_mean, _NEAR_PLANE) * n
     cell = jnp.clip(jnp.floor(t), 0, n - 1).astype(jnp.int32)
