@@ -96,7 +96,7 @@ def test_derivatives_and_singular_points():
 
 
 def test_tables_of_prolate_halos_are_finite():
-    """One node far out that was not finite made all others NaN: q = 1.11, 1.14 to 1.16 and more of this halo."""
+    """One node far out that was not finite made all others NaN: at q = 1.11, 1.14, 1.15 and more here."""
     disc = potential.MiyamotoNagai(M=6.5e10, a=3.0, b=0.3)
     halo = potential.FlattenedNFW(rho_s=8e6, r_s=16.0, q=1.0, n_nodes=7)
     x, v = jnp.array([8.0, 0.0, 0.1]), jnp.array([30.0, 210.0, 15.0])
