@@ -76,9 +76,9 @@ def isochrone_errors(x, v):
 
 
 def test_isochrone_is_exact():
-    """The floor of Delta^2, 1e-5 R^2, acts as a focal distance that a sphere does not have."""
+    """The Delta^2 that is found is 0 to rounding."""
     error, _ = isochrone_errors(X, V)
-    assert len(error) > 30 and np.median(error) < 1e-6 and np.max(error) < 3e-5
+    assert len(error) > 30 and np.median(error) < 1e-12 and np.max(error) < 1e-8
     # Bound points of all shapes: the error grows with the eccentricity, as 1e-5 J_r/L.
     rng = np.random.default_rng(1)
     x, v = rng.normal(size=(2, 5 * BATCH, 3))

@@ -46,6 +46,8 @@ _NEAR_CIRCULAR, _NEAR_PLANE = 0.02, 0.02
 # Nodes keep this far, in cells, from orbits of which an action is 0: ratios of actions are 0/0 there.
 _MARGIN = 0.05
 _TINY = 1e-30
+# Largest ln A/A_0: the mean of A is that of the shell orbit long before.
+_LARGEST = 50.0
 
 
 @functools.cache
@@ -84,10 +86,6 @@ def stretched(q: Scalar, scale: float) -> Scalar:
 
 def _unstretched(y: np.ndarray, scale: float) -> np.ndarray:
     return scale * np.expm1(y * np.log1p(1.0 / scale))
-
-
-# Of ln A/A_0: the mean of A is that of the shell orbit long before.
-_LARGEST = 50.0
 
 
 def excess(A: Scalar, w: Scalar) -> Scalar:

@@ -20,7 +20,7 @@ from oortax.dynamics.spheroidal import (
     vertical_kinetic,
 )
 from oortax.dynamics.staeckel_angles import angles_frequencies
-from oortax.dynamics.turning import TOLERANCE, Ends, turning_points
+from oortax.dynamics.turning import LEAST_SHARE, TOLERANCE, Ends, turning_points
 from oortax.numerics.node_sum import node_sum
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
@@ -31,8 +31,6 @@ from oortax.types import Scalar, Vec3
 _NARROW = 1e-5
 # At L^2 below this share of the vertical motion's own, no boundary layer at the axis needs subtracting.
 _SLOW = 1e-3
-# The least share of the motion in cos^2(v) from the plane that one which does not reach it is taken to have.
-_STEEPER = 0.001
 # How strongly the nodes in v crowd towards the plane, where discs bend the potential.
 _CROWDING = 0.6
 
@@ -89,7 +87,7 @@ def vertical_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, 
     narrow = ends.cos2_v < _NARROW**2
     y_max = jnp.maximum(ends.cos2_v, _NARROW**2)
     span = jnp.maximum(y_max - ends.lowest, _NARROW**2)
-    steeper = 1.0 / jnp.maximum(1.0 - ends.lowest / y_max, _STEEPER)
+    steeper = 1.0 / jnp.maximum(1.0 - ends.lowest / y_max, LEAST_SHARE)
     L_z2 = star.L_z * star.L_z
     L2 = (2.0 * vertical_kinetic(potential, star, y_max) + L_z2) / (1.0 - y_max)
     # Where that speed vanishes with L_z there is no layer, and the subtraction would divide by it. Its own
@@ -146,10 +144,10 @@ class StaeckelFudge(AbstractActionFinder):
     volumes in phase space right, and theta_z jumps by pi where z changes sign. Where the potential is prolate
     outside but, about a disc, not at the ring, Delta^2 stops near 0, as if it were round.
 
-    In an isochrone sphere J of disc and halo stars is right to 1e-6 of J_r + J_z in the median and 3e-5 at
-    worst, and of bound points of any shape to 6e-5 (0.1 + J_r/L): Delta has a small floor. In
-    mw_potential_2014 J varies along an orbit by 1e-3 (thin disc), 3e-3 (thick disc) and 4e-3 (halo) of
-    J_r + J_z in the median (benchmarks/RESULTS.md), in logarithmic halos of q = 1.1 and 1.3 by 2 and 5 %.
+    In an isochrone sphere J of disc and halo stars is right to 1e-8 of J_r + J_z, and of bound points of any
+    shape to 6e-5 (0.1 + J_r/L). In mw_potential_2014 J varies along an orbit by 1e-3 (thin disc), 3e-3 (thick
+    disc) and 4e-3 (halo) of J_r + J_z in the median (benchmarks/RESULTS.md), in a logarithmic halo of q =
+    1.15 by 5 %, instead of 17 % in round coordinates (tests/dynamics/test_prolate_fudge.py).
     Differentiable once in x, v and the potential's parameters, at circular and planar orbits too; in the
     parameters also on the axis, for L_z = 0 and at rest, where J_r and J_z have a cusp in L_z. Not twice,
     since the turning points are held fixed. Needs float64.

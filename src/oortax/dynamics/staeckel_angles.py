@@ -27,7 +27,7 @@ from oortax.dynamics.spheroidal import (
     small2,
     vertical_kinetic,
 )
-from oortax.dynamics.turning import Ends
+from oortax.dynamics.turning import LEAST_SHARE, Ends
 from oortax.numerics.implicit import moving_as
 from oortax.numerics.trigonometry import sin_cos, wrapped
 from oortax.potential.base import AbstractPotential
@@ -40,8 +40,6 @@ _CROWDING, _NEWTON = 0.6, 6
 _TINY = 1e-30
 # So far from an end of the motion a slope that is 0/0 there is taken.
 _INSIDE = 1e-4
-# A motion that does not reach the plane is taken to have at least this share of the way in sin^2(lat).
-_LEAST_SHARE = 1e-3
 
 
 class _Motion(NamedTuple):
@@ -103,7 +101,7 @@ def _radial(potential, star: Spheroidal, ends: Ends, n: int) -> _Motion:
     """The radial label is middle - half cos(t); rates are smooth in t and even about both ends."""
     low, high = (radial_label(star.Delta2, w) for w in (ends.w_peri, ends.w_apo))
     low = jnp.where(ends.crosses, 0.0, low)
-    plus, minus = of_either_sign(star.Delta2)
+    minus = of_either_sign(star.Delta2)[1]
     middle = 0.5 * (low + high)
     least = narrowest(star.Delta2, middle)
     narrow, half = 0.5 * (high - low) < least, jnp.maximum(0.5 * (high - low), least)
@@ -148,7 +146,7 @@ def _vertical(potential, star: Spheroidal, ends: Ends, x: Vec3, n: int) -> _Moti
     # The sphere whose motion turns there: p^2 = L^2 - L_z^2/cos^2(lat).
     L_z2 = jnp.maximum(star.L_z * star.L_z, _TINY)
     L = jnp.sqrt(L_z2 / cosine2)
-    faster = L / jnp.sqrt(jnp.maximum(1.0 - ends.lowest / largest2, _LEAST_SHARE))
+    faster = L / jnp.sqrt(jnp.maximum(1.0 - ends.lowest / largest2, LEAST_SHARE))
     turning = faster / L * jnp.sqrt(1.0 - ends.lowest)
     # Not where its motion would be slow beside the star's.
     speed2 = 2.0 * vertical_kinetic(potential, star, jnp.zeros_like(largest2))

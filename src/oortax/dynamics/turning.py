@@ -34,6 +34,8 @@ _FARTHEST = 1e4
 _STEEPEST = 1.0 - 1e-9
 # s/Delta below which a star is next to the axis, or to the disc within the focal ring.
 _BETWEEN = 0.01
+LEAST_SHARE = 1e-3
+"""A motion in cos^2 v that does not reach the plane is taken to have this share of the way from it."""
 
 
 class Ends(NamedTuple):
