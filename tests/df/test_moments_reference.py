@@ -48,7 +48,7 @@ class ShellFocalDistance(eqx.Module):
         self.E = jax.vmap(lambda R: pot.Phi_Rz(R, 0.0))(R) + 0.5 * v2
         self.log_L_c = 0.5 * jnp.log(R * R * v2)
 
-    def __call__(self, E, L_z):
+    def signed(self, E, L_z):
         row = jnp.interp(E, self.E, jnp.arange(float(len(self.E))))
         k = jnp.abs(L_z) * jnp.exp(-jnp.interp(E, self.E, self.log_L_c))
         column = jnp.arcsin(jnp.clip(k, 0.0, 1.0 - 1e-9)) * (2.0 / np.pi) * (self.Delta2.shape[1] - 1)

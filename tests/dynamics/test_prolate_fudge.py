@@ -175,6 +175,28 @@ def test_singular_places_have_actions_and_slopes():
     assert np.all(np.isfinite(np.asarray(by_mass)))
 
 
+def test_planar_orbits_about_the_ring_are_radial_motions():
+    """Whatever the focal distance, in value and slope: rounding must not send them through the disc."""
+    rng = np.random.default_rng(5)
+    R, v_R, k = rng.uniform(8.0, 20.0, 40), rng.normal(0.0, 30.0, 40), rng.uniform(0.8, 1.1, 40)
+    pot = potential.mw_potential_2014()
+
+    def J_r(Delta2):
+        found = StaeckelFudge(pot, Delta2=Delta2, n_r=16)
+        v_phi = k * jax.vmap(lambda R: potential.circular_velocity(pot, R))(R)
+        zero = jnp.zeros_like(R)
+        stars = jnp.stack([R, zero, zero], axis=1), jnp.stack([v_R, v_phi, zero], axis=1)
+        return jax.vmap(found.actions)(*stars)[:, 0]
+
+    both = jax.jit(lambda Delta2: jax.jvp(J_r, (Delta2,), (1.0,)))
+    radial = both(0.25)[0]
+    assert np.min(radial) < 5.0 and np.max(radial) > 100.0
+    for Delta2 in (-0.5, -2.0, -5.0, -13.0):
+        J, slope = both(Delta2)
+        np.testing.assert_allclose(J, radial, rtol=1e-6)
+        assert np.max(np.abs(slope)) < 1e-5
+
+
 def test_either_sign_meets_at_none():
     """Delta^2 = +-1e-5 kpc^2 give one answer, and 0 gives it, too."""
     x, v = sample()

@@ -28,6 +28,8 @@ from oortax.types import Scalar, Vec3
 # sin^2 v, or rho^2/Delta^2 between the foci, below which a point is next to the axis.
 _NEAR_AXIS = 1e-6
 _NARROW = 1e-5
+# Of terms that cancel; cos^2 v is kept from 0 by 1e-12.
+_ROUNDING = 1e-10
 
 
 class Spheroidal(NamedTuple):
@@ -156,10 +158,15 @@ def radial_kinetic(potential: AbstractPotential, star: Spheroidal, w) -> Scalar:
 
 
 def crossing_kinetic(potential: AbstractPotential, star: Spheroidal) -> Scalar:
-    """p_u^2/2 in the disc within the focal ring, s = 0, for Delta^2 < 0: positive if it is crossed."""
+    """p_u^2/2 in the disc within the focal ring, s = 0, for Delta^2 < 0: positive if it is crossed.
+
+    It vanishes for planar orbits about the ring, whose rounding errors must not cross the disc.
+    """
     minus = of_either_sign(star.Delta2)[1]
     Phi = potential.Phi_of_squares(minus * star.sin2_v, jnp.zeros_like(minus))
-    return 0.5 * star.L_z**2 - minus * star.cos2_v * Phi - star.I_u
+    centrifugal = 0.5 * star.L_z**2
+    rounding = _ROUNDING * (centrifugal + minus * jnp.abs(Phi))
+    return centrifugal - minus * star.cos2_v * Phi - star.I_u - rounding
 
 
 def vertical_kinetic(potential: AbstractPotential, star: Spheroidal, y) -> Scalar:
