@@ -25,18 +25,21 @@ class LogLikelihood:
 
     `data` holds the catalogues and their nodes by name (of [data]: the empty name), the surveys and counts of
     catalogues in cells, the measured tables, and what makes the action finder where it takes arrays (tori),
-    else None. `folded` are the catalogues whose selection must be folded anew for every set of parameters.
+    else None. `folded` are the catalogues whose selection must be folded anew for every set of parameters,
+    `forms` those of catalogues, by name, that have another than `likelihood`.
     """
 
     finder: str
     likelihood: str
     settings: tuple[tuple[str, Any], ...] = ()
     folded: tuple[str, ...] = ()
+    forms: tuple[tuple[str, str], ...] = ()
 
     def settings_for(self, catalogue: Any, name: str = "") -> model.Settings:
         """The settings that suit a catalogue's number of stars, with the configuration's own."""
         given = {"fold": name in self.folded} | dict(self.settings)
-        return model.Settings.for_stars(len(catalogue), form=self.likelihood, **given)
+        form = dict(self.forms).get(name, self.likelihood)
+        return model.Settings.for_stars(len(catalogue), form=form, **given)
 
     def __call__(self, tree: Any, data: Mapping[str, Any]) -> Any:
         # Once for stars and tables: where the potential is made of densities, its expansion costs something.
@@ -85,7 +88,9 @@ def build_posterior(problem: Problem) -> inference.Posterior:
     tori = pilot(problem, stars) if stars and options.finder in dynamics.STAR_FINDERS else None
     settings = tuple(sorted(options.settings.items()))
     folded = tuple(name for name in stars if _selection_moves(problem, name))
-    log_likelihood = LogLikelihood(options.finder, options.likelihood, settings, folded)
+    own = {name: part.likelihood for name, part in problem.config.star_catalogues().items()}
+    forms = tuple((name, form) for name, form in own.items() if form is not None)
+    log_likelihood = LogLikelihood(options.finder, options.likelihood, settings, folded, forms)
     data = {"stars": stars, "curves": problem.constraints, "finder": tori}
     data["binned"] = counted(problem, options.finder if tori is None else tori)
     return inference.Posterior(problem.model, problem.priors, log_likelihood, data)
@@ -205,10 +210,31 @@ def prolate_note(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def predicted(problem: Problem, tree: Any, n: int, seed: int, name: str = "") -> dict[str, np.ndarray]:
-    """n stars as the model expects a catalogue's survey to observe them: columns as of the catalogue."""
+    """n stars as the model expects a catalogue's survey to observe them: columns as of the catalogue.
+
+    Of a catalogue in the "kinematic" form its own stars, as often as they go into n, with the model's
+    velocities.
+    """
     sight, lost = tree.sight(name), float(np.mean(np.isnan(problem.stars[name].columns["v_los"])))
     # Where tori were fitted, the fudge is enough for a picture.
     finder: Any = dynamics.FINDERS.get(problem.config.inference.finder, dynamics.StaeckelFudge)
+    form = problem.config.star_catalogues()[name].likelihood or problem.config.inference.likelihood
+    if form == "kinematic":
+        stars = _with_nodes(problem, name)
+        drawn = [
+            model.replicate(
+                jax.random.fold_in(jax.random.key(seed), i),
+                sight.galaxy,
+                sight.survey,
+                *stars,
+                outliers=sight.outliers,
+                finder=finder,
+                settings=model.Settings.for_stars(n, form=form),
+            )
+            for i in range(max(1, n // len(stars[0])))
+        ]
+        known = model.Catalogue.__dataclass_fields__
+        return {key: np.concatenate([getattr(each, key) for each in drawn]) for key in known}
     mock = model.predict(
         jax.random.key(seed),
         sight.galaxy,

@@ -75,6 +75,8 @@ class Planned:
             # Tori would be fitted anew for every catalogue.
             finder = "StaeckelFudge"
         moving = {"fold": True} if any(".stars." in name for name in priors) else {}
+        if options.likelihood == "kinematic":
+            moving = {"form": options.likelihood}
         settings = model.Settings.for_stars(config.inference.stars, **(moving | dict(options.settings)))
         return cls(config, tree, priors, start, Stars(finder, settings))
 

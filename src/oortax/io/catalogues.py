@@ -6,6 +6,7 @@
     selection  = [{kind = "magnitude", min = 14.0, max = 18.5}, {kind = "abs_b", min = 20.0}]
     errors     = {v_los = 5.0, distance_modulus_zero_point = {prior = "Normal(0, 0.1)"}}
     components = ["halo"]                              # whose stars it holds; all if not said
+    likelihood = "kinematic"                           # of the velocities, given where the stars are
     stars      = {halo = {kind = "gaussian", mean = 0.6, sigma = 0.25}}
     outliers   = {fraction = 0.02, sigma = 200.0}
 
@@ -27,7 +28,7 @@ from oortax.io.tables import QUANTITIES, UNMEASURED, find_catalogue
 
 KEYS = (
     "catalogue", "columns", "unmeasured", *SURVEY_KEYS, "outliers", "components", "stars", "nodes_per_star",
-    "n_stars", "own_populations",
+    "n_stars", "own_populations", "likelihood",
 )  # fmt: skip
 
 
@@ -45,6 +46,7 @@ class CatalogueConfig:
     stars : absolute magnitudes by component, where its stars are of another kind than the component's own
     nodes_per_star, n_stars : instead of `nodes_per_star` and `stars` of [inference]
     own_populations : its components are in no other catalogue, and that is meant
+    likelihood : instead of that of [inference], of `model.FORMS`
     """
 
     catalogue: str
@@ -57,6 +59,7 @@ class CatalogueConfig:
     nodes_per_star: int | None = None
     n_stars: int | None = None
     own_populations: bool = False
+    likelihood: str | None = None
 
     def free(self) -> Iterator[tuple[str, Free]]:
         """Dotted path and description of its free parameters."""
@@ -82,6 +85,7 @@ class CatalogueConfig:
             "nodes_per_star": self.nodes_per_star,
             "n_stars": self.n_stars,
             "own_populations": self.own_populations,
+            "likelihood": self.likelihood,
         }
 
 
@@ -108,6 +112,10 @@ def parse_catalogue(name: str, table: Any, magnitudes: Mapping[str, Any]) -> Cat
     own = table.get("own_populations", False)
     if not isinstance(own, bool):
         raise ValueError(f"{where}.own_populations = {own!r} must be true or false")
+    form = table.get("likelihood")
+    if form is not None and form not in model.FORMS:
+        meant = nearest(str(form), model.FORMS)
+        raise ValueError(f"{where}.likelihood = {form!r}{meant} (known: {', '.join(model.FORMS)})")
     stars = table.get("stars", {})
     if not isinstance(stars, Mapping):
         raise ValueError(f'{where}.stars must be a table such as {{halo = {{kind = "gaussian", ...}}}}')
@@ -123,6 +131,7 @@ def parse_catalogue(name: str, table: Any, magnitudes: Mapping[str, Any]) -> Cat
         table.get("nodes_per_star"),
         table.get("n_stars"),
         own,
+        form,
     )
 
 

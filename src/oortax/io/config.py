@@ -82,7 +82,8 @@ class Inference:
     finder : kind of action finder, used for stars and normalisation alike; "TorusFinder" fits a library of
         tori where the fit starts, and again at its maximum
     tori : options of `dynamics.pilot_tori` for it, such as {max_tori = 2000, tol = 1e-3}
-    likelihood : "conditional" (given the number of stars) or "poisson"
+    likelihood : "conditional" (given the number of stars), "poisson", or "kinematic" (given where each star
+        is and how bright: of surveys whose selection is not known); catalogues may have forms of their own
     seed : of every random draw
     chains, warmup, samples, target_accept, max_tree_depth : of NUTS
     stars : use at most this many stars of a catalogue, drawn at random; None uses all
@@ -348,9 +349,10 @@ def _parse_constraints(table: Mapping[str, Any]) -> dict[str, ConstraintConfig]:
 def _check_inference(inference: Inference) -> Inference:
     """Raise ValueError for a choice or a size that makes no sense."""
     from oortax.dynamics import FINDERS, STAR_FINDERS
+    from oortax.model import FORMS
 
     finders = (*FINDERS, *STAR_FINDERS)
-    choices = {"method": METHODS, "likelihood": ("conditional", "poisson"), "finder": finders}
+    choices = {"method": METHODS, "likelihood": FORMS, "finder": finders}
     for name, known in choices.items():
         chosen = getattr(inference, name)
         if chosen not in known:

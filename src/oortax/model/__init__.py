@@ -36,6 +36,7 @@ from oortax.model.density import DensityGrid, density_grid
 from oortax.model.diagnose import Diagnosis, diagnose, evaluations
 from oortax.model.galaxy import Component, Galaxy, Model, Outliers, Sight, View
 from oortax.model.likelihood import (
+    FORMS,
     Derived,
     Observed,
     PerStar,
@@ -61,6 +62,7 @@ from oortax.model.quantities import (
     over_draws,
     stars_within,
 )
+from oortax.model.replicate import replicate
 from oortax.model.seen import check_seen
 from oortax.model.spd import SPD, spd, spd_of_nodes
 from oortax.model.survey_nodes import SurveyNodes, node_weights, survey_nodes
@@ -69,6 +71,7 @@ from oortax.model.volume import VolumeNodes, whole_volume
 
 __all__ = [
     "CONSTRAINTS",
+    "FORMS",
     "AbstractConstraint",
     "Against",
     "BinnedCatalogue",
@@ -140,6 +143,7 @@ __all__ = [
     "per_star_jointly",
     "predict",
     "quantity_of",
+    "replicate",
     "spd",
     "spd_by_tori",
     "spd_of_nodes",

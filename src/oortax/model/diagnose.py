@@ -84,11 +84,12 @@ def diagnose(
     finer = dataclasses.replace(
         settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=_FINER * settings.refine
     )
-    # The finer normalisation needs no stars: one of them keeps the shapes.
     sight = model.sight(name)
     finely = with_finer_volume(nodes, sight.galaxy, sight.survey, _FINER)
-    alone = eqx.tree_at(lambda n: n.stars, finely, jax.tree.map(lambda a: a[:1], nodes.stars))
-    one = jax.tree.map(lambda a: a[:1], catalogue)
+    # A finer normalisation of the survey needs no stars: one of them keeps the shapes.
+    some = slice(None if settings.form == "kinematic" else 1)
+    alone = eqx.tree_at(lambda n: n.stars, finely, jax.tree.map(lambda a: a[some], nodes.stars))
+    one = jax.tree.map(lambda a: a[some], catalogue)
     start = {path: jnp.asarray(params.get(model, path)) for path in paths}
     N = len(catalogue)
 

@@ -29,6 +29,9 @@ from oortax.potential import AbstractPotential, Grid, circular_velocity, expand
 from oortax.survey import Survey, phase_space, position
 from oortax.types import Scalar
 
+FORMS = "conditional", "poisson", "kinematic"
+"""What ln L of a catalogue is conditional on; see `Settings`."""
+
 # Stands for ln 0: smaller than any ln f of a star that any component could hold, and harmless in exp.
 _NEVER = -1e5
 
@@ -39,7 +42,8 @@ class Settings:
 
     Attributes
     ----------
-    form : "conditional" on the number of stars, or "poisson"
+    form : "conditional" on the number of stars; "poisson"; or "kinematic", on where each star is, and how
+        bright, too: the density of its velocity alone, which no selection by place or magnitude changes
     n_R, n_z : points of the density grid of a small volume; of a larger one more (`Nodes.more`)
     refine : multiplies the velocity nodes along each axis
     batch_size : star nodes handled at a time; bounds the memory whatever the number of stars
@@ -68,8 +72,8 @@ class Settings:
         return cls(**(finer | changes))
 
     def __post_init__(self):
-        if self.form not in ("conditional", "poisson"):
-            raise ValueError(f"form = {self.form!r} must be 'conditional' or 'poisson'")
+        if self.form not in FORMS:
+            raise ValueError(f"form = {self.form!r} must be one of {', '.join(map(repr, FORMS))}")
         for name, least in (("n_R", 2), ("n_z", 2), ("refine", 1), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
@@ -261,8 +265,22 @@ def node_terms(
     return jax.vmap(term)(stars, derived.x, derived.v, derived.J)
 
 
+def log_places(galaxy: Galaxy, survey: Survey, derived: Derived, stars: StarNodes) -> Float[Array, "n k"]:
+    """ln of every node's contribution to the density of its star's place and magnitude, by component."""
+
+    def term(node: StarNodes, x) -> Float[Array, " k"]:
+        log_rho = derived.grid.log_rho(jnp.hypot(x[0], x[1]), x[2])
+        seen = derived.log_amplitudes + log_rho + _log_magnitudes(galaxy, survey, node)
+        return node.log_place + jnp.maximum(seen, _NEVER)
+
+    return jax.vmap(term)(stars, derived.x)
+
+
 class PerStar(NamedTuple):
-    """ln L_k - ln A and the effective number of nodes of every star, shape (N,), and ln A."""
+    """ln L_k - ln A and the effective number of nodes of every star, shape (N,), and ln A.
+
+    In the "kinematic" form ln A is a star's own, and its mean over the stars is given.
+    """
 
     log_L: Float[Array, " N"]
     ess: Float[Array, " N"]
@@ -321,17 +339,25 @@ def per_star_jointly(
 def _per_star(galaxy: Galaxy, observed: Observed, derived: Derived) -> PerStar:
     """`per_star` from what follows from the parameters."""
     (_, survey, outliers), catalogue, nodes, settings = observed
-    log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
     stars, N = nodes.stars, len(catalogue)
-    terms = node_terms(galaxy, survey, outliers, derived, stars)
-    terms = terms + moved_zero_points(survey, catalogue, nodes)
+    moved = moved_zero_points(survey, catalogue, nodes)
+    log_L, ess = _of_stars(moved + node_terms(galaxy, survey, outliers, derived, stars), stars, N)
+    log_L = jnp.where(log_L < 0.5 * _NEVER, -jnp.inf, log_L)
+    if settings.form == "kinematic":
+        places = jax.nn.logsumexp(log_places(galaxy, survey, derived, stars), axis=1)
+        log_A, _ = _of_stars(moved + places, stars, N)
+    else:
+        log_A = log_normalisation(galaxy, survey, nodes.volume, derived, fold=settings.fold)
+    return PerStar(log_L - log_A, ess, jnp.mean(log_A))
+
+
+def _of_stars(terms: Float[Array, " n"], stars: StarNodes, N: int) -> tuple[Array, Array]:
+    """ln of the sum of exp(terms) over each star's nodes, and their effective number, (N,)."""
     peak = jax.lax.stop_gradient(jax.ops.segment_max(terms, stars.star, N, indices_are_sorted=True))
     values = jnp.exp(terms - peak[stars.star])
     total = jax.ops.segment_sum(values, stars.star, N, indices_are_sorted=True)
     squares = jax.ops.segment_sum(values**2, stars.star, N, indices_are_sorted=True)
-    log_L = peak + jnp.log(total)
-    log_L = jnp.where(log_L < 0.5 * _NEVER, -jnp.inf, log_L)
-    return PerStar(log_L - log_A, total**2 / squares, log_A)
+    return peak + jnp.log(total), total**2 / squares
 
 
 def log_likelihood(
@@ -388,7 +414,7 @@ def log_likelihood_jointly(
 def _of_form(stars: PerStar, observed: Observed, log_number: Any) -> Scalar:
     """ln L of one catalogue in the form that its settings say."""
     conditional = jnp.sum(stars.log_L)
-    if observed.settings.form == "conditional":
+    if observed.settings.form != "poisson":
         return conditional
     if log_number is None:
         raise ValueError("the Poisson form needs log_number, ln of the number of stars in the Galaxy")

@@ -26,7 +26,11 @@ _REACH = 1.2
 
 @final
 class StarNodes(eqx.Module):
-    """A flat list of nodes of all stars: observables, quadrature weights, and whose they are."""
+    """A flat list of nodes of all stars: observables, quadrature weights, and whose they are.
+
+    `log_w` is ln of the weight of d^3x d^3v, `log_place` that of d^3x alone: over the nodes of a star it sums
+    up densities in space, given what else than its velocity is known of it.
+    """
 
     star: Int[Array, " n"]
     l: Float[Array, " n"]
@@ -37,6 +41,7 @@ class StarNodes(eqx.Module):
     v_los: Float[Array, " n"]
     V: Float[Array, " n"]
     log_w: Float[Array, " n"]
+    log_place: Float[Array, " n"]
 
 
 @final
@@ -123,8 +128,12 @@ def filled(nodes: Nodes, n: int | None = None) -> Nodes:
     rows = np.minimum(np.arange(n), have - 1)
     # By NumPy: these shapes are of one catalogue, and would be compiled for it alone.
     stars = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)[rows]), nodes.stars)
-    log_w = jnp.asarray(np.where(np.arange(n) < have, np.asarray(stars.log_w), -np.inf))
-    return eqx.tree_at(lambda n: n.stars, nodes, eqx.tree_at(lambda s: s.log_w, stars, log_w))
+    weights = [
+        jnp.asarray(np.where(np.arange(n) < have, np.asarray(log_w), -np.inf))
+        for log_w in (stars.log_w, stars.log_place)
+    ]
+    stars = eqx.tree_at(lambda s: (s.log_w, s.log_place), stars, weights)
+    return eqx.tree_at(lambda n: n.stars, nodes, stars)
 
 
 def _reach(stars: StarNodes) -> float:
@@ -155,10 +164,11 @@ def _star_nodes(catalogue: Catalogue, galaxy: Galaxy, survey: Survey, n: int, se
             for i, name in enumerate(("mu_l", "mu_b", "v_los"))
         }
         star = np.broadcast_to(rule.star[:, None], rule.s.shape)
-        rows = {"star": star, "s": rule.s, "log_w": rule.log_w} | moved
+        # The Jacobian s^4 of velocities and volume is in the weights of the distances.
+        log_place = rule.log_w - 2.0 * np.log(rule.s)
+        rows = {"star": star, "s": rule.s, "log_w": rule.log_w, "log_place": log_place} | moved
         parts.append({name: values.ravel() for name, values in rows.items()})
     flat = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    # The Jacobian s^4 of velocities and volume is in the weights of the distances.
     flat = _filled(flat, columns, galaxy, survey, "v_los", v_los_rule, np.random.default_rng([seed, 1]))
     flat = _filled(flat, columns, galaxy, survey, "mu_l", motion_rule, np.random.default_rng([seed, 2]))
     order = np.argsort(flat["star"], kind="stable")
@@ -179,4 +189,6 @@ def _filled(flat: dict, columns: dict, galaxy: Galaxy, survey: Survey, name: str
     row, velocities, log_w = rule(galaxy, survey, *at, rng=rng)
     filled = {key: values[row] for key, values in open_.items()} | velocities
     filled["log_w"] = filled["log_w"] + log_w
+    # All velocities at a place share its weight.
+    filled["log_place"] = filled["log_place"] - np.log(np.bincount(row))[row]
     return {key: np.concatenate([values[~missing], filled[key]]) for key, values in flat.items()}
