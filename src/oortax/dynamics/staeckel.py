@@ -20,7 +20,7 @@ from oortax.dynamics.spheroidal import (
     vertical_kinetic,
 )
 from oortax.dynamics.staeckel_angles import angles_frequencies
-from oortax.dynamics.turning import LEAST_SHARE, TOLERANCE, Ends, turning_points
+from oortax.dynamics.turning import LEAST_SHARE, TOLERANCE, Ends, moving, turning_points
 from oortax.numerics.node_sum import node_sum
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
@@ -31,6 +31,7 @@ from oortax.types import Scalar, Vec3
 _NARROW = 1e-5
 # At L^2 below this share of the vertical motion's own, no boundary layer at the axis needs subtracting.
 _SLOW = 1e-3
+_NEVER = 1e10
 # How strongly the nodes in v crowd towards the plane, where discs bend the potential.
 _CROWDING = 0.6
 
@@ -50,8 +51,8 @@ def _sqrt_between_roots(square, model, narrow):
 def radial_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, n: int) -> Scalar:
     """J_r = (1/pi) int p_u du by the midpoint rule in t, ln(s) = mid + half cos(t).
 
-    The rule is spectrally accurate for p_u and also for dp_u/dalpha ~ 1/p_u, so that derivatives need no
-    motion of the end points; a Gauss rule with the root in its weight is not.
+    The rule is spectrally accurate for p_u and also for dp_u/dalpha ~ 1/p_u; a Gauss rule with the root in
+    its weight is not.
 
     For Delta^2 < 0 it is u^2 = mid + half cos(t), s = sqrt(-Delta^2) sinh(u): orbits that cross the disc
     within the focal ring have no pericentre, u starts from 0, p_u is even in it, and the nodes are the same
@@ -90,11 +91,11 @@ def vertical_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, 
     steeper = 1.0 / jnp.maximum(1.0 - ends.lowest / y_max, LEAST_SHARE)
     L_z2 = star.L_z * star.L_z
     L2 = (2.0 * vertical_kinetic(potential, star, y_max) + L_z2) / (1.0 - y_max)
-    # Where that speed vanishes with L_z there is no layer, and the subtraction would divide by it. Its own
-    # sum is zero whatever its weight, which therefore need not be differentiated.
+    # Where that speed vanishes with L_z there is no layer, and the subtraction would divide by it.
     slow = _SLOW * (2.0 * ends.fall * y_max + L_z2)
-    weighed = lax.stop_gradient(jnp.where(narrow | (L2 <= 0.0), 0.0, 1.0 / (1.0 + (slow / L2) ** 4)))
-    L2 = jnp.where(weighed > 0.0, L2, 1.0)
+    turns = ~narrow & (L2 > 0.0)
+    L2 = jnp.where(turns, L2, 1.0)
+    weighed = jnp.where(turns, 1.0 / (1.0 + jnp.minimum(slow / L2, _NEVER) ** 4), 0.0)
     t = (np.arange(n) + 0.5) * np.pi / (2 * n)
     phi = t + 0.5 * _CROWDING * np.sin(2.0 * t)
     weight = np.sin(phi) * (1.0 + _CROWDING * np.cos(2.0 * t))
@@ -200,10 +201,10 @@ class StaeckelFudge(AbstractActionFinder):
     def _actions(self, x: Vec3, v: Vec3) -> tuple[StarActions, Spheroidal, Ends]:
         require_float64("StaeckelFudge", x, v)
         star = spheroidal(self.potential, self.focal, x, v)
-        # dJ/d(turning point) = 0: the integrands vanish there.
         ends = turning_points(*lax.stop_gradient((self.potential, star)))
-        J_r = radial_action(self.potential, star, ends, self.n_r)
-        J_z = vertical_action(self.potential, star, ends, self.n_z)
+        seen = moving(self.potential, star, ends)._replace(lowest=ends.lowest)
+        J_r = radial_action(self.potential, star, seen, self.n_r)
+        J_z = vertical_action(self.potential, star, seen, self.n_z)
         J = jnp.stack([J_r, J_z, star.L_z])
         converged = ends.residual < TOLERANCE
         escapes = radial_kinetic(self.potential, lax.stop_gradient(star), 1e-4 / _kpc(x)) > 0.0

@@ -3,8 +3,10 @@
 from functools import partial
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool
 
@@ -18,6 +20,7 @@ from oortax.dynamics.spheroidal import (
     small2,
     vertical_kinetic,
 )
+from oortax.numerics.node_sum import node_sum
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar
 
@@ -34,6 +37,9 @@ _FARTHEST = 1e4
 _STEEPEST = 1.0 - 1e-9
 # s/Delta below which a star is next to the axis, or to the disc within the focal ring.
 _BETWEEN = 0.01
+# Half-widths in ln s, and cos^2 v, above which turning points move with the parameters; and how close to a
+# root, relative to themselves, they must have converged for that.
+_SWINGS, _RISES, _IS_ROOT = 1e-3, 1e-8, 1e-6
 LEAST_SHARE = 1e-3
 """A motion in cos^2 v that does not reach the plane is taken to have this share of the way from it."""
 
@@ -45,7 +51,8 @@ class Ends(NamedTuple):
     pericentre. The lowest cos^2 v is 0, but for motions in v that do not reach the plane: those of the same
     orbits, were the potential separable. `bend` is the curvature of the radial motion by its label and
     `fall` the slope of the vertical one in cos^2 v at the star's own point; `residual` is the size of the
-    last Newton steps.
+    last Newton steps, and `slopes` are those of the kinetic energies by 1/s at the ends and by cos^2 v, 0 at
+    ends that are limits and not roots.
     """
 
     w_apo: Scalar
@@ -56,6 +63,7 @@ class Ends(NamedTuple):
     bend: Scalar
     fall: Scalar
     residual: Scalar
+    slopes: tuple[Scalar, Scalar, Scalar]
 
 
 def _value_slope(f, t):
@@ -160,11 +168,13 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
     y = jnp.clip(jnp.where((lowest > 0.0) | (prolate & (slope > 0.0)), y_end, y), y_0, y_end)
 
     def step(state):
-        count, w_apo, w_peri, y, _ = state
+        count, w_apo, w_peri, y, _, _ = state
         value, slope = _value_slope(radial, w_apo)
+        slopes = [_of_root(value, slope, w_apo)]
         new_apo = jnp.clip(w_apo - value / jnp.maximum(slope, flat), 0.3 * w_apo, w_0)
         # A parabola in 1/rho^2 with the barrier's own bend.
         value, slope = _value_slope(radial, w_peri)
+        slopes.append(_of_root(value, slope, w_peri))
         slope = 0.5 * slope / w_peri
         root = jnp.sqrt(jnp.maximum(slope * slope + 2.0 * barrier_bend * value, 0.0))
         ratio = 1.0 + 2.0 * value / (w_peri * w_peri * jnp.maximum(root - slope, 0.5 * flat / w_peri))
@@ -175,12 +185,13 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
         new_peri = jnp.where(crosses, farthest, jnp.clip(new_peri, w_0, farthest))
         # In cos v, not its square: beyond a thin disc the motion is nearly linear in |z|.
         value, slope = _value_slope(vertical, y)
+        slopes.append(_of_root(value, slope, y))
         shift = 0.5 * value / jnp.maximum(-slope, 1e-9 * fall + _TINY)
         new_y = y + 2.0 * shift + shift * shift / jnp.maximum(y, jnp.abs(shift) + _TINY)
         new_y = jnp.where(value > 0.0, jnp.minimum(new_y, _ceiling(star, value, y)), new_y)
         new_y = jnp.clip(jnp.where(prolate, y + 2.0 * shift, new_y), y_0, y_end)
         residual = jnp.abs(new_apo / w_apo - 1.0) + jnp.abs(new_peri / w_peri - 1.0) + jnp.abs(new_y - y)
-        return count + 1, new_apo, new_peri, new_y, residual
+        return count + 1, new_apo, new_peri, new_y, tuple(slopes), residual
 
     # Next to the separatrix of the two families of a prolate potential a pericentre is nearly a double root.
     most = jnp.where(prolate, 2 * _STEPS, _STEPS)
@@ -188,6 +199,43 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
     def unfinished(state):
         return (state[0] < most) & (state[-1] > _LAST_STEP)
 
-    state = lax.while_loop(unfinished, step, (0, w_apo, w_peri, y, jnp.ones_like(y)))
-    _, w_apo, w_peri, y, residual = state
-    return Ends(w_apo, w_peri, y, lowest, crosses, bend, fall, residual + last)
+    one = jnp.ones_like(y)
+    state = lax.while_loop(unfinished, step, (0, w_apo, w_peri, y, (one, one, one), one))
+    _, w_apo, w_peri, y, slopes, residual = state
+    return Ends(w_apo, w_peri, y, lowest, crosses, bend, fall, residual + last, slopes)
+
+
+def _of_root(value, slope, t) -> Scalar:
+    """The slope at t if that is next to a root, else 0."""
+    return jnp.where(jnp.abs(value) < _IS_ROOT * jnp.abs(slope) * t, slope, 0.0)
+
+
+@eqx.filter_custom_jvp
+def moving(potential: AbstractPotential, star: Spheroidal, ends: Ends) -> Ends:
+    """The ends with their derivatives in potential and star, by the implicit function theorem.
+
+    Actions are stationary in the turning points, but sums over few nodes are not: with ends that move, the
+    derivatives of the sums are those of their values. Ends that are limits stay, and those of motions so
+    small that sums over fixed nodes are exact.
+    """
+    return ends
+
+
+@moving.def_jvp
+def _moving(primals, tangents):
+    _, _, ends = primals
+
+    def kinetic(potential, star):
+        """Each as a sum of one term: `node_sum` stores nothing for the backward pass."""
+        of = (radial_kinetic, ends.w_apo), (radial_kinetic, ends.w_peri), (vertical_kinetic, ends.cos2_v)
+        return [node_sum(lambda at, _, K=K: K(*at), (potential, star, t), np.ones(1)) for K, t in of]
+
+    changes = eqx.filter_jvp(kinetic, primals[:2], tangents[:2])[1]
+    wide = 0.5 * jnp.log(ends.w_peri / ends.w_apo) > _SWINGS
+    moves = wide, wide, ends.cos2_v > _RISES
+    moved = [
+        jnp.where(may & (slope != 0.0), -change / jnp.where(slope == 0.0, 1.0, slope), 0.0)
+        for may, slope, change in zip(moves, ends.slopes, changes, strict=True)
+    ]
+    rest = jax.tree.map(jnp.zeros_like, ends)._replace(crosses=None)
+    return ends, rest._replace(w_apo=moved[0], w_peri=moved[1], cos2_v=moved[2])

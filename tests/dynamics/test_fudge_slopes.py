@@ -1,0 +1,66 @@
+"""Derivatives of the fudge's actions are those of its values, with few nodes and at small L_z, too.
+
+That is what keeps Hamiltonian trajectories on their energy, and `oortax check` content.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oortax import dynamics, params, potential
+
+POT = potential.Sum(
+    disc=potential.MiyamotoNagai(M=6.5e10, a=3.0, b=0.3),
+    halo=potential.FlattenedNFW(rho_s=8.5e6, r_s=16.0, q=0.9, n_nodes=7),
+)
+N, STEP = 1500, 1e-4
+
+
+def halo(rng):
+    direction = rng.normal(size=(N, 3))
+    direction /= np.linalg.norm(direction, axis=1)[:, None]
+    return direction * 15.0 * np.exp(rng.normal(0.0, 0.3, (N, 1))), rng.normal(size=(N, 3)) * [110, 110, 70]
+
+
+def disc(rng):
+    x = np.stack([rng.uniform(4.0, 12.0, N), np.zeros(N), rng.normal(0.0, 0.4, N)], axis=1)
+    return x, rng.normal(size=(N, 3)) * [35, 35, 20] + [0, 200, 0]
+
+
+@pytest.mark.parametrize("sample", [disc, halo])
+def test_slopes_in_the_potential_are_those_of_the_values(sample):
+    """Relative to J_r + J_z, by the default rule, whose turning points must move for that."""
+    x, v = map(jnp.asarray, sample(np.random.default_rng(0)))
+    paths = ("halo.q", "halo.rho_s", "disc.M")
+
+    def J(moved):
+        factors = dict(zip(paths, moved, strict=True))
+        changed = {path: float(params.get(POT, path)) * jnp.exp(by) for path, by in factors.items()}
+        finder = dynamics.StaeckelFudge(params.replace(POT, changed))
+        return jax.lax.map(lambda star: finder.actions(*star)[:2], (x, v), batch_size=N)
+
+    value, slope = jax.jit(J), jax.jit(lambda by: jax.jvp(J, (jnp.zeros(3),), (by,))[1])
+    total = np.asarray(value(jnp.zeros(3))).sum(axis=1)
+    for by in np.eye(3):
+        differences = np.asarray(value(STEP * by) - value(-STEP * by)) / (2.0 * STEP)
+        off = np.abs(np.asarray(slope(jnp.asarray(by))) - differences).max(axis=1) / total
+        bound = np.isfinite(off)
+        assert bound.mean() > 0.99 and np.median(np.abs(differences[bound]).max(axis=1) / total[bound]) > 1e-2
+        # With fixed turning points 5e-6, 2e-4 and .2. Some orbits are so close to a separatrix that the step is
+    # large.
+        assert np.median(off[bound]) < 1e-7 and np.quantile(off[bound], 0.99) < 2e-5
+        assert np.max(off[bound]) < (1e-5 if sample is disc else 1e-2)
+
+
+def test_reverse_mode_is_the_transpose():
+    """Of one halo star of small L_z, whose slopes by fixed turning points are off by 7 %."""
+    x, v = jnp.array([11.1, -1.17, 13.76]), jnp.array([-220.6, 24.8, -153.6])
+
+    def J(values):
+        return dynamics.StaeckelFudge(params.replace(POT, values)).actions(x, v)[:2]
+
+    at = {path: params.get(POT, path) for path in ("halo.q", "halo.rho_s", "disc.M")}
+    forward, reverse = jax.jit(jax.jacfwd(J))(at), jax.jit(jax.jacrev(J))(at)
+    for path in at:
+        np.testing.assert_allclose(forward[path], reverse[path], rtol=1e-9)
