@@ -6,7 +6,7 @@ OORTAX_CALIBRATION_MOCKS mocks. Each mock draws nine parameters from their prior
 ratio of the halo's potential; dispersion and thickness of the disc's f(J); anisotropy and share of the
 stellar halo; the Sun's V; outliers), a catalogue of 500 stars from the model (by a route that shares neither
 density nor normalisation with the likelihood), and finds the posterior from the start and the nodes that a
-real fit would use: maximum, Laplace's Gaussian, 128 draws of it with Pareto-smoothed importance weights.
+real fit would use: maximum, Laplace's Gaussian, 512 draws of it with Pareto-smoothed importance weights.
 
 One row a quantity: shares of the truths inside the central 50, 68 and 95 % intervals, the probability of a
 larger chi^2 of the rank histogram if ranks are flat, and mean and width of the pulls (truth - mean)/sd on

@@ -104,7 +104,7 @@ def check(config: Path, /, *, json: Json = False, stars: Stars = None, seed: See
     Parameters
     ----------
     config
-        TOML file, or the name of a bundled one: demo or gas.
+        TOML file, or the name of a bundled one: demo, gas, globular_clusters or segue_bhb.
     """
     from oortax.commands import session
 
@@ -279,7 +279,7 @@ def calibrate(
     mocks: int = 200,
     stars: Stars = None,
     method: Annotated[str, Parameter(help="laplace (with importance sampling) or nuts.")] = "laplace",
-    draws: int = 128,
+    draws: int = 512,
     missing_v_los: float = 0.0,
     workers: int = 2,
     out: Out = None,
@@ -299,7 +299,8 @@ def calibrate(
     mocks
         Galaxies drawn from the priors, each with a catalogue.
     draws
-        Of each posterior, for the ranks (laplace only).
+        Of each posterior, for the ranks (laplace only). The noise of few of them widens the pulls: of nine
+        parameters those by 128 differed from those by 512 by .05 to .19 sd.
     missing_v_los
         Share of the stars without a line-of-sight velocity.
     workers

@@ -38,7 +38,7 @@ def calibrate(
     mocks: int = 200,
     stars: int | None = None,
     method: str = "laplace",
-    draws: int = 128,
+    draws: int = 512,
     missing_v_los: float = 0.0,
     workers: int = 2,
     out: Path | None = None,
