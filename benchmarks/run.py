@@ -2,8 +2,8 @@
 
 Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
 reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
-calibration, forecast, robustness, mock_fit, held_out, nuts; gpu, which needs one; and mocks, binned and
-real_sky, which need the catalogues (see there). Those not run are kept as they are.
+calibration, forecast, robustness, mock_fit, held_out, nuts, science; gpu, which needs one; and mocks, binned
+and real_sky, which need the catalogues (see there). Those not run are kept as they are.
 """
 
 import platform
@@ -36,6 +36,7 @@ import real_sky
 import recovery
 import reference
 import robustness
+import science
 import self_consistency
 import surface_density
 import survey_mock
@@ -70,6 +71,7 @@ BENCHMARKS = {
     "held_out": held_out,
     "real_sky": real_sky,
     "nuts": nuts,
+    "science": science,
     "mocks": mocks,
     "binned": binned,
 }
