@@ -64,8 +64,8 @@ def demo_config() -> Path:
 
 
 def config(name: str) -> Path | None:
-    """A bundled configuration, with or without its suffix: demo, gas, globular_clusters, segue_bhb, joint
-    or calibration.
+    """A bundled configuration, with or without its suffix: demo, gas, globular_clusters, segue_bhb or
+    calibration.
 
     None if there is none of that name.
 
