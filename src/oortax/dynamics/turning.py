@@ -63,7 +63,7 @@ class Ends(NamedTuple):
     bend: Scalar
     fall: Scalar
     residual: Scalar
-    slopes: tuple[Scalar, Scalar, Scalar]
+    slopes: tuple[Scalar, ...]
 
 
 def _value_slope(f, t):

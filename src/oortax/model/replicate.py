@@ -59,7 +59,7 @@ def replicate(
         (mine,) = np.nonzero(component == i)
         if len(mine):
             drawn = draw_velocities(
-                f, potential, found, x[mine], jax.random.fold_in(key, i), progress=progress
+                f, potential, found, jnp.asarray(x[mine]), jax.random.fold_in(key, i), progress=progress
             )
             v[mine] = drawn.v
     if outliers is not None:
