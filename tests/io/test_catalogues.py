@@ -144,6 +144,23 @@ def test_gradients_match_differences_in_common_and_own_parameters(posterior):
         assert abs(gradient[i] * scale[i]) > 1e-3, f"{path} does nothing"
 
 
+def test_a_catalogue_has_a_form_of_its_own(document, folder):
+    """Its velocities given places: ln A is a star's own, and what is predicted are its stars again."""
+    document["catalogues"]["south"]["likelihood"] = "kinematic"
+    problem = build(document, folder)
+    posterior = commands.build_posterior(problem)
+    log_likelihood = posterior.log_likelihood
+    forms = [log_likelihood.settings_for(posterior.data["stars"][name][0], name).form for name in NAMES]
+    assert forms == ["conditional", "kinematic"]
+    found = log_likelihood.per_star(problem.model, posterior.data)
+    assert np.all(np.isfinite(found["south"].log_L)) and float(found["south"].log_A) != 0.0
+    total = sum(float(jnp.sum(found[name].log_L)) for name in NAMES)
+    assert float(log_likelihood(problem.model, posterior.data)) == pytest.approx(total, rel=1e-9)
+    stars, again = problem.stars["south"].columns, commands.predicted(problem, problem.model, 40, 1, "south")
+    np.testing.assert_allclose(again["l"], np.tile(stars["l"], 2))
+    assert np.median(np.abs(again["mu_l"] - np.tile(stars["mu_l"], 2))) > 1.0
+
+
 def two_components(document):
     """The document with a halo beside the disc."""
     document["components"]["disc"]["weight"] = 0.9
@@ -185,6 +202,7 @@ def test_catalogues_that_share_no_population(document, folder):
         ("unmeasured", ["motion"], ("catalogues.south.unmeasured", "proper_motion")),
         ("unmeasured", ["proper_motion", "v_los"], ("needs a velocity", "leave")),
         ("unmeasured", ["distance", "V"], ("needs a distance", "leave")),
+        ("likelihood", "kinematik", ("catalogues.south.likelihood", "did you mean 'kinematic'", "poisson")),
         ("n_stars", 0, ("catalogues.south.n_stars = 0 must be a whole number, 1 or more",)),
         ("catalogue", None, ("catalogues.south lacks catalogue",)),
     ],
