@@ -51,9 +51,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-# Files whose programs take long to compile: what one worker has compiled no other should compile again.
+# Files whose programs take long to compile, or whose fixtures take long: what one worker has made no other
+# should make again.
 _TOGETHER = (
     "df/test_draw_stars.py",
+    "df/test_fit_spline.py",
+    "df/test_moments_reference.py",
     "dynamics/test_exact_tori.py",
     "dynamics/test_library.py",
     "dynamics/test_tori.py",
@@ -62,6 +65,11 @@ _TOGETHER = (
     "model/test_spd.py",
     "model/test_db96.py",
     "model/test_binned.py",
+    "model/test_kinematic.py",
+    "model/test_likelihood.py",
+    "model/test_predict.py",
+    "model/test_several_catalogues.py",
+    "test_planned_surveys.py",
     "test_torus_plots.py",
 )
 
