@@ -47,14 +47,13 @@ def test_slopes_in_the_potential_are_those_of_the_values(sample):
         off = np.abs(np.asarray(slope(jnp.asarray(by))) - differences).max(axis=1) / total
         bound = np.isfinite(off)
         assert bound.mean() > 0.99 and np.median(np.abs(differences[bound]).max(axis=1) / total[bound]) > 1e-2
-        # With fixed turning points 5e-6, 2e-4 and .2. Some orbits are so close to a separatrix that the
-        # step is large.
+        # Some orbits are so close to a separatrix that the step is large.
         assert np.median(off[bound]) < 1e-7 and np.quantile(off[bound], 0.99) < 2e-5
         assert np.max(off[bound]) < (1e-5 if sample is disc else 1e-2)
 
 
 def test_reverse_mode_is_the_transpose():
-    """Of one halo star of small L_z, whose slopes by fixed turning points are off by 7 %."""
+    """Of one halo star of small L_z, whose turning point is next to the axis."""
     x, v = jnp.array([11.1, -1.17, 13.76]), jnp.array([-220.6, 24.8, -153.6])
 
     def J(values):

@@ -221,15 +221,14 @@ def predicted(problem: Problem, tree: Any, n: int, seed: int, name: str = "") ->
     form = problem.config.star_catalogues()[name].likelihood or problem.config.inference.likelihood
     if form == "kinematic":
         stars = _with_nodes(problem, name)
+        settings = model.Settings.for_stars(n, form=form, **problem.config.inference.settings)
         drawn = [
             model.replicate(
                 jax.random.fold_in(jax.random.key(seed), i),
-                sight.galaxy,
-                sight.survey,
+                sight,
                 *stars,
-                outliers=sight.outliers,
                 finder=finder,
-                settings=model.Settings.for_stars(n, form=form),
+                settings=settings,
             )
             for i in range(max(1, n // len(stars[0])))
         ]

@@ -252,6 +252,10 @@ def _assumptions(problem: Problem) -> list[str]:
         lines.append(
             f"{at}Measurement errors where the catalogue has none: {stated} (mag, mas/yr, km/s, mas)."
         )
+        if (part.likelihood or problem.config.inference.likelihood) == "kinematic":
+            lines.append(
+                f"{at}Velocities given places and magnitudes: nothing is assumed of their selection."
+            )
         if part.survey.extinction is None:
             lines.append(f"{at}Magnitudes are not corrected for dust and no dust is modelled.")
     if len(problem.stars) > 1:

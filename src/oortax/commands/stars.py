@@ -75,9 +75,9 @@ class Planned:
             # Tori would be fitted anew for every catalogue.
             finder = "StaeckelFudge"
         moving = {"fold": True} if any(".stars." in name for name in priors) else {}
-        if options.likelihood == "kinematic":
-            moving = {"form": options.likelihood}
-        settings = model.Settings.for_stars(config.inference.stars, **(moving | dict(options.settings)))
+        form = {"form": "kinematic"} if options.likelihood == "kinematic" else {}
+        chosen = moving | form | dict(options.settings)
+        settings = model.Settings.for_stars(config.inference.stars, **chosen)
         return cls(config, tree, priors, start, Stars(finder, settings))
 
     def draw(self, tree: Any, key: Any, n: int, missing_v_los: float, progress: bool = False) -> Any:

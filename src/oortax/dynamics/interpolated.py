@@ -94,9 +94,8 @@ class InterpolatedFudge(AbstractActionFinder):
     by 1e-2 and 5e-4 of J_r + J_z at most in 99 % of disc stars, in the halo's tail by 0.1. Codes: OUTSIDE
     for energies beyond the tables', UNBOUND, NONFINITE; then J is NaN. Angles and frequencies are those of
     `StaeckelFudge`, as slow as these. Raises ValueError for float32. Derivatives in the potential's
-    parameters hold the time shares in that mean, and turning points, fixed. Of discs they are good to 1e-4;
-    of halo orbits, in the halo's q, they miss per cents in the median and far more at small L_z: fit halos
-    with `StaeckelFudge`, whose derivatives are exact.
+    parameters hold the time shares in that mean, and turning points, fixed, which makes them rough for halo
+    orbits, above all of small L_z: fit halos with `StaeckelFudge`, whose derivatives are those of its values.
 
     >>> from oortax import potential
     >>> @jax.jit

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from oortax.df.draw_velocities import draw_velocities
 from oortax.df.rejection import host_generator
 from oortax.model.catalogue import Catalogue
-from oortax.model.galaxy import Galaxy, Outliers
+from oortax.model.galaxy import Galaxy, Sight
 from oortax.model.likelihood import FinderLike, Settings, derive, finder_of, log_places
 from oortax.model.nodes import Nodes
 from oortax.potential import circular_velocity, expand
@@ -20,12 +20,10 @@ from oortax.survey import Survey, observe, position
 
 def replicate(
     key: Array,
-    galaxy: Galaxy,
-    survey: Survey,
+    sight: Sight,
     catalogue: Catalogue,
     nodes: Nodes,
     *,
-    outliers: Outliers | None = None,
     finder: FinderLike = "StaeckelFudge",
     settings: Settings | None = None,
     progress: bool = False,
@@ -39,12 +37,14 @@ def replicate(
 
     Parameters
     ----------
+    sight : how the catalogue sees the Galaxy (`Model.sight`)
     nodes : of `make_nodes` for this catalogue; many a star where its distance is uncertain
     settings : of the density's grid, as of the likelihood
 
     Raises ValueError where f vanishes at a star's place (`df.draw_velocities`).
     """
     settings = Settings() if settings is None else settings
+    galaxy, survey, outliers = sight
     rng, galaxy = host_generator(key), galaxy.bound()
     stars, N = nodes.stars, len(catalogue)
     derived, log_share = _at_nodes(galaxy, survey, nodes, finder, settings)
