@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from oortax.dynamics.jet import IN_PLANE, Jet, jet
+from oortax.numerics.once import once
 from oortax.numerics.spline import hermite, with_slopes
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
@@ -82,8 +83,9 @@ class FocalDistance(eqx.Module):
 
     def _local(self, E, L_z) -> tuple[Scalar, Scalar, Scalar, Scalar]:
         """Delta^2 of either sign, k, the square of the radius of the circular orbit, and `_throughout`."""
-        row = hermite(self.E, self.table, E)
+        row = [once(each) for each in hermite(self.E, self.table, E)]
         k = jnp.clip(jnp.abs(L_z) / row[5], 0.0, 1.0)
+        k = once(k)
         Delta2 = row[0] + k * (row[1] + k * (row[2] + k * (row[3] + k * row[4])))
         return Delta2, k, row[6], jnp.clip(row[7], 0.0, 1.0)
 

@@ -35,8 +35,10 @@ from oortax.dynamics.delta import FocalDistance
 from oortax.dynamics.jet import IN_PLANE, jet
 from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, vertical_kinetic
 from oortax.dynamics.staeckel import radial_action, vertical_action
-from oortax.dynamics.turning import turning_points
+from oortax.dynamics.turning import Ends, moving, turning_points
 from oortax.numerics.bspline import basis, pieces
+from oortax.numerics.implicit import moving_as
+from oortax.numerics.node_sum import node_sum
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar
 
@@ -134,27 +136,45 @@ def crossing(potential, E, L_z, Delta2, A, rho2) -> Spheroidal:
 
 
 def _highest(potential, star: Spheroidal, y, steps: int):
-    """cos^2 v where p_v vanishes, by Newton's method in cos v; J_z is stationary in it."""
+    """cos^2 v where p_v vanishes, by Newton's method in cos v."""
+    fixed = lax.stop_gradient((potential, star))
 
-    def step(y, _):
-        value, slope = jax.jvp(lambda y: vertical_kinetic(potential, star, y), (y,), (jnp.ones_like(y),))
+    def step(state, _):
+        y = state[0]
+        value, slope = jax.jvp(lambda y: vertical_kinetic(*fixed, y), (y,), (jnp.ones_like(y),))
         shift = 0.5 * value / jnp.maximum(-slope, _TINY)
-        return jnp.clip(
-            y + 2.0 * shift + shift * shift / jnp.maximum(y, jnp.abs(shift) + _TINY), 0.0, 1.0 - 1e-9
-        ), None
+        new = y + 2.0 * shift + shift * shift / jnp.maximum(y, jnp.abs(shift) + _TINY)
+        return (jnp.clip(new, 0.0, 1.0 - 1e-9), slope), None
 
-    return lax.scan(step, y, length=steps)[0]
+    y, slope = lax.scan(step, lax.stop_gradient((y, -jnp.ones_like(y))), length=steps)[0]
+    value = node_sum(lambda at, _: vertical_kinetic(*at), (potential, star, y), np.ones(1))
+    return moving_as(y, value / jnp.maximum(-slope, _TINY))
 
 
-def _time_at(potential, star: Spheroidal, ends, n: int):
-    """rho^2 at nodes of the radial motion, and the shares of time (in du/p_u) spent there."""
+def _mean(f, parameters, potential, star: Spheroidal, ends: Ends, n: int):
+    """Mean of f(rho^2, *parameters) over time (du/p_u) along the radial motion."""
     t = (np.arange(n) + 0.5) * np.pi / n
     low, high = -jnp.log(ends.w_peri), -jnp.log(ends.w_apo)
-    rho = jnp.exp(0.5 * (high + low) - 0.5 * (high - low) * np.cos(t))
-    square = jax.vmap(lambda rho: radial_kinetic(potential, star, 1.0 / rho))(rho)
-    floor = 1e-3 * ends.bend * (0.5 * (high - low)) ** 2 * np.sin(t) ** 2 + _TINY
-    weight = np.sin(t) / jnp.sqrt(jnp.maximum(square, floor) * (rho * rho + star.Delta2))
-    return rho * rho, weight / jnp.sum(weight)
+    middle, half = 0.5 * (high + low), 0.5 * (high - low)
+
+    def at(potential, star, middle, half, bend, parameters, sine, cosine):
+        rho = jnp.exp(middle - half * cosine)
+        floor = 1e-3 * bend * (half * sine) ** 2 + _TINY
+        square = jnp.maximum(radial_kinetic(potential, star, 1.0 / rho), floor)
+        return sine / jnp.sqrt(square * (rho * rho + star.Delta2)), f(rho * rho, *parameters)
+
+    arguments = (potential, star, middle, half, ends.bend, parameters)
+    rows = np.sin(t), np.cos(t)
+    shares, values = jax.vmap(lambda *row: at(*lax.stop_gradient(arguments), *row))(*rows)
+    whole = jnp.sum(shares)
+    mean = jnp.sum(shares * values) / whole
+
+    def away(arguments, mean, *row):
+        share, value = at(*arguments, *row)
+        return share * (value - mean)
+
+    change = node_sum(lambda given, *row: away(*given, *row), (arguments, mean), *rows)
+    return moving_as(mean, change / whole)
 
 
 def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
@@ -171,21 +191,19 @@ def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
 
     def at(A):
         star = crossing(potential, E, L_z, Delta2, A, rho2)
-        fixed = lax.stop_gradient((potential, star))
-        ends = turning_points(*fixed)
+        ends = turning_points(*lax.stop_gradient((potential, star)))
+        ends = moving(potential, star, ends)._replace(lowest=ends.lowest)
         r_peri, r_apo = ((q - star.rho2) / (q + star.rho2) for q in (ends.w_peri**-2, ends.w_apo**-2))
         r_at = jnp.stack([jnp.minimum(0.9 * r_peri, -0.1), jnp.zeros_like(A), jnp.maximum(0.9 * r_apo, 0.1)])
 
         def J_z(r):
             there = crossing(potential, E, L_z, Delta2, A, rho2 * (1.0 + r) / (1.0 - r))
-            y = _highest(*lax.stop_gradient((potential, there)), ends.cos2_v, 5)
+            y = _highest(potential, there, ends.cos2_v, 10)
             return vertical_action(potential, there, ends._replace(cos2_v=y), n_z)
 
-        q, share = _time_at(*fixed, ends, n_r)
-        r_at = lax.stop_gradient(r_at)
-        return radial_action(potential, star, ends, n_r), lax.map(J_z, r_at), r_at, q / rho2, share
+        return radial_action(potential, star, ends, n_r), lax.map(J_z, r_at), r_at, star, ends
 
-    J_r, J_z, r_at, q, share = jax.vmap(at)(A)
+    J_r, J_z, r_at, star, ends = jax.vmap(at)(A)
     g_r, g_z = J_r / (S * (1.0 - j)), J_z[:, 1] / (S * j)
     # d ln J_z / d ln A, by the spline in j.
     slope = _collocation(n, 1) @ _solve(n) * n / ((j + _NEAR_PLANE) * np.log1p(1.0 / _NEAR_PLANE))[:, None]
@@ -196,11 +214,15 @@ def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
     low, high = (jnp.log(ratio[:, i]) / (by_A * r_at[:, i]) for i in (0, 2))
     c2 = (high - low) / (r_at[:, 2] - r_at[:, 0])
     c1 = high - c2 * r_at[:, 2]
+
+    def over_A_0(q, rho2, c1, c2):
+        r = (q - rho2) / (q + rho2)
+        # Far out, where Delta^2 is next to 0 and the slope by A too, ln A by r may be beyond all numbers.
+        return jnp.exp(jnp.minimum(-r * (c1 + c2 * r), _LARGEST))
+
     # J_r of the mean of A along the radial motion.
-    r = (q - 1.0) / (q + 1.0)
-    # Far out, where Delta^2 is next to 0 and the slope by A too, ln A by r may be beyond all numbers.
-    log_A = jnp.minimum(-r * (c1[:, None] + c2[:, None] * r), _LARGEST)
-    mean = jnp.sum(share * jnp.exp(log_A), axis=1)
+    parameters = jnp.broadcast_to(rho2, c1.shape), c1, c2
+    mean = jax.vmap(lambda *of: _mean(over_A_0, of[:3], potential, *of[3:], n_r))(*parameters, star, ends)
     j_mean = jnp.minimum(excess(A * mean, w) / shell, 1.0)
     t = stretched(j_mean, _NEAR_PLANE) * n
     cell = jnp.clip(jnp.floor(t), 0, n - 1).astype(jnp.int32)

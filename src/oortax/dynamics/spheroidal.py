@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from oortax.dynamics.delta import FixedFocalDistance, FocalDistance
+from oortax.numerics.once import once
 from oortax.potential.base import AbstractPotential
 from oortax.types import Scalar, Vec3
 
@@ -108,29 +109,32 @@ def spheroidal(
     potential: AbstractPotential, focal: FocalDistance | FixedFocalDistance, x: Vec3, v: Vec3
 ) -> Spheroidal:
     """Integrals and spheroidal coordinates of one phase-space point."""
-    R2 = x[0] * x[0] + x[1] * x[1]
-    z2 = x[2] * x[2]
-    L_z = x[0] * v[1] - x[1] * v[0]
-    E = 0.5 * (v @ v) + potential.Phi_of_squares(R2, z2)
-    Delta2 = focal.signed(E, L_z)
+    x, v = ([once(w[i]) for i in range(3)] for w in (x, v))
+    R2 = once(x[0] * x[0] + x[1] * x[1])
+    z2 = once(x[2] * x[2])
+    L_z = once(x[0] * v[1] - x[1] * v[0])
+    Phi = once(potential.Phi_of_squares(R2, z2))
+    E = once(0.5 * (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) + Phi)
+    Delta2 = once(focal.signed(E, L_z))
     prolate, apart = Delta2 < 0.0, jnp.abs(Delta2)
     s2, across = confocal(jnp.where(prolate, z2, R2), jnp.where(prolate, R2, z2), apart)
-    rho2, polar2 = jnp.where(prolate, s2 + apart, s2), jnp.where(prolate, s2, s2 + apart)
-    sin2_v = jnp.where(prolate, jnp.clip(R2 / rho2, 1e-12, 1.0), across)
-    cos2_v = jnp.minimum(jnp.where(prolate, across, z2 / polar2), 1.0 - 1e-12)
+    s2, across = once(s2), once(across)
+    rho2, polar2 = once(jnp.where(prolate, s2 + apart, s2)), once(jnp.where(prolate, s2, s2 + apart))
+    sin2_v = once(jnp.where(prolate, jnp.clip(R2 / rho2, 1e-12, 1.0), across))
+    cos2_v = once(jnp.minimum(jnp.where(prolate, across, z2 / polar2), 1.0 - 1e-12))
     # p_u = rho' . v with R v_R = x . v in the plane, which stays finite on the axis.
-    R_vR = x[0] * v[0] + x[1] * v[1]
+    R_vR = once(x[0] * v[0] + x[1] * v[1])
     rho, polar = jnp.sqrt(rho2), jnp.sqrt(polar2)
     z_vz = x[2] * v[2]
     sin_v = jnp.sqrt(sin2_v)
     # In the disc within the focal ring z and the semi-axis vanish together.
     in_disc = prolate & (polar2 < _NEAR_AXIS * apart)
     cos_v = jnp.where(in_disc, jnp.sqrt(jnp.where(in_disc, cos2_v, 1.0)), x[2] / polar)
-    p_u = polar / rho * R_vR + rho * cos_v * v[2]
-    p_v = cos_v / sin_v * R_vR - polar * sin_v * v[2]
+    p_u = once(polar / rho * R_vR + rho * cos_v * v[2])
+    p_v = once(cos_v / sin_v * R_vR - polar * sin_v * v[2])
     centrifugal = 0.5 * L_z * L_z
     plus, minus = of_either_sign(Delta2)
-    Phi_0 = (s2 + plus * sin2_v + minus * cos2_v) * potential.Phi_of_squares(R2, z2)
+    Phi_0 = (s2 + plus * sin2_v + minus * cos2_v) * Phi
     # On the axis L_z and R v_R vanish however fast a star crosses it: there the same sums of squares are
     # written with (v_x, v_y), as R = rho sin v.
     across2, crossed = v[0] * v[0] + v[1] * v[1], R_vR * R_vR + 2.0 * R_vR * z_vz

@@ -91,33 +91,38 @@ def vertical_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, 
     steeper = 1.0 / jnp.maximum(1.0 - ends.lowest / y_max, LEAST_SHARE)
     L_z2 = star.L_z * star.L_z
     L2 = (2.0 * vertical_kinetic(potential, star, y_max) + L_z2) / (1.0 - y_max)
-    # Where that speed vanishes with L_z there is no layer, and the subtraction would divide by it.
-    slow = _SLOW * (2.0 * ends.fall * y_max + L_z2)
     turns = ~narrow & (L2 > 0.0)
     L2 = jnp.where(turns, L2, 1.0)
-    weighed = jnp.where(turns, 1.0 / (1.0 + jnp.minimum(slow / L2, _NEVER) ** 4), 0.0)
     t = (np.arange(n) + 0.5) * np.pi / (2 * n)
     phi = t + 0.5 * _CROWDING * np.sin(2.0 * t)
     weight = np.sin(phi) * (1.0 + _CROWDING * np.cos(2.0 * t))
 
-    def term(arguments, weight, cosine2):
-        potential, star, L2, weighed, steeper, y_max, lowest, span, fall, narrow = arguments
+    def whole(arguments, weight, cosine2):
+        potential, star, y_max, lowest, span, fall, narrow = arguments
         y = lowest + span * cosine2
-        # d(cos v) by that of a motion from the plane.
-        weight = weight * jnp.sqrt(span * cosine2 / y)
         square = 2.0 * vertical_kinetic(potential, star, y)
         root = _sqrt_between_roots(square, 2.0 * fall * y_max * (1.0 - cosine2), narrow)
-        sphere = steeper * (1.0 - lowest / y) * (L2 * (1.0 - y) - star.L_z * star.L_z)
-        sphere = jnp.where(sphere <= 0.0, 0.0, jnp.sqrt(jnp.where(sphere > 0.0, sphere, 1.0)))
-        return weight * (root - weighed * sphere) / (1.0 - y)
+        # d(cos v) by that of a motion from the plane.
+        return weight * jnp.sqrt(span * cosine2 / y) * root / (1.0 - y)
 
-    arguments = (potential, star, L2, weighed, steeper, y_max, ends.lowest, span, ends.fall, narrow)
-    total = node_sum(term, arguments, weight, np.cos(phi) ** 2)
+    def of_sphere(arguments, weight, cosine2):
+        L2, L_z2, steeper, lowest, span = arguments
+        y = lowest + span * cosine2
+        square = steeper * (1.0 - lowest / y) * (L2 * (1.0 - y) - L_z2)
+        root = jnp.where(square <= 0.0, 0.0, jnp.sqrt(jnp.where(square > 0.0, square, 1.0)))
+        return weight * jnp.sqrt(span * cosine2 / y) * root / (1.0 - y)
+
+    columns, by = (weight, np.cos(phi) ** 2), jnp.sqrt(span) / n
+    J = by * node_sum(whole, (potential, star, y_max, ends.lowest, span, ends.fall, narrow), *columns)
+    layer = by * node_sum(of_sphere, (L2, L_z2, steeper, ends.lowest, span), *columns)
+    # Where that speed vanishes with L_z there is no layer, and the subtraction would divide by it.
+    slow = _SLOW * ((2.0 * J) ** 2 + L_z2)
+    weighed = jnp.where(turns, 1.0 / (1.0 + jnp.minimum(slow / L2, _NEVER) ** 4), 0.0)
     # Its action is L - |L_z| for motions from the plane.
     lowest, L_z = ends.lowest, jnp.abs(star.L_z)
     from_plane = jnp.sqrt(lowest) * jnp.sqrt(jnp.maximum(L2 - L_z2, jnp.finfo(L2.dtype).tiny))
     sphere = jnp.sqrt(L2) - from_plane - jnp.sqrt(1.0 - lowest) * L_z
-    return jnp.sqrt(span) / n * total + weighed * jnp.sqrt(steeper) * sphere
+    return J + weighed * (jnp.sqrt(steeper) * sphere - layer)
 
 
 @final

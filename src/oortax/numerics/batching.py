@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-_KEPT_CHUNKS = 16
+_KEPT_CHUNKS = 0
 
 
 def chunked_map(f: Callable, xs: Any, batch_size: int | None) -> Any:

@@ -20,4 +20,5 @@ def once(x):
 
 @once.defjvp
 def _(primals, tangents):
-    return once(primals[0]), tangents[0]
+    (x,), (along,) = primals, tangents
+    return once(x), along / jnp.where(x < -jnp.inf, 0.5, 1.0)
