@@ -3,6 +3,8 @@
 That is what keeps Hamiltonian trajectories on their energy, and `oortax check` content.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,23 +30,33 @@ def disc(rng):
     return x, rng.normal(size=(N, 3)) * [35, 35, 20] + [0, 200, 0]
 
 
-@pytest.mark.parametrize("sample", [disc, halo])
-def test_slopes_in_the_potential_are_those_of_the_values(sample):
-    """Relative to J_r + J_z, by the default rule, whose turning points must move for that."""
-    x, v = map(jnp.asarray, sample(np.random.default_rng(0)))
-    paths = ("halo.q", "halo.rho_s", "disc.M")
+PATHS = ("halo.q", "halo.rho_s", "disc.M")
 
-    def J(moved):
-        factors = dict(zip(paths, moved, strict=True))
-        changed = {path: float(params.get(POT, path)) * jnp.exp(by) for path, by in factors.items()}
-        finder = dynamics.StaeckelFudge(params.replace(POT, changed))
+
+@functools.cache
+def compiled(make):
+    """J_r and J_z, and their derivative along a direction, of ln of the parameters by which these move."""
+
+    def J(moved, x, v):
+        factors = dict(zip(PATHS, moved, strict=True))
+        changed = {path: params.get(POT, path) * jnp.exp(by) for path, by in factors.items()}
+        finder = make(params.replace(POT, changed))
         return jax.lax.map(lambda star: finder.actions(*star)[:2], (x, v), batch_size=N)
 
-    value, slope = jax.jit(J), jax.jit(lambda by: jax.jvp(J, (jnp.zeros(3),), (by,))[1])
-    total = np.asarray(value(jnp.zeros(3))).sum(axis=1)
+    at = jnp.zeros(3)
+    return jax.jit(J), jax.jit(lambda by, x, v: jax.jvp(lambda moved: J(moved, x, v), (at,), (by,))[1])
+
+
+@pytest.mark.parametrize("make", [dynamics.StaeckelFudge, dynamics.InterpolatedFudge])
+@pytest.mark.parametrize("sample", [disc, halo])
+def test_slopes_in_the_potential_are_those_of_the_values(sample, make):
+    """Relative to J_r + J_z, by the default rules, whose turning points must move for that."""
+    x, v = map(jnp.asarray, sample(np.random.default_rng(0)))
+    value, slope = compiled(make)
+    total = np.asarray(value(jnp.zeros(3), x, v)).sum(axis=1)
     for by in np.eye(3):
-        differences = np.asarray(value(STEP * by) - value(-STEP * by)) / (2.0 * STEP)
-        off = np.abs(np.asarray(slope(jnp.asarray(by))) - differences).max(axis=1) / total
+        differences = np.asarray(value(STEP * by, x, v) - value(-STEP * by, x, v)) / (2.0 * STEP)
+        off = np.abs(np.asarray(slope(jnp.asarray(by), x, v)) - differences).max(axis=1) / total
         bound = np.isfinite(off)
         assert bound.mean() > 0.99 and np.median(np.abs(differences[bound]).max(axis=1) / total[bound]) > 1e-2
         # Some orbits are so close to a separatrix that the step is large.
@@ -59,7 +71,7 @@ def test_reverse_mode_is_the_transpose():
     def J(values):
         return dynamics.StaeckelFudge(params.replace(POT, values)).actions(x, v)[:2]
 
-    at = {path: params.get(POT, path) for path in ("halo.q", "halo.rho_s", "disc.M")}
+    at = {path: params.get(POT, path) for path in PATHS}
     forward, reverse = jax.jit(jax.jacfwd(J))(at), jax.jit(jax.jacrev(J))(at)
     for path in at:
         np.testing.assert_allclose(forward[path], reverse[path], rtol=1e-9)

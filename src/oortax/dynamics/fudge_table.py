@@ -36,6 +36,7 @@ from oortax.dynamics.jet import IN_PLANE, jet
 from oortax.dynamics.spheroidal import Spheroidal, radial_kinetic, vertical_kinetic
 from oortax.dynamics.staeckel import radial_action, vertical_action
 from oortax.dynamics.turning import Ends, moving, turning_points
+from oortax.numerics.batching import chunked_map, kept, recomputed
 from oortax.numerics.bspline import basis, pieces
 from oortax.numerics.implicit import moving_as
 from oortax.numerics.node_sum import node_sum
@@ -48,6 +49,8 @@ _NEAR_CIRCULAR, _NEAR_PLANE = 0.02, 0.02
 # Nodes keep this far, in cells, from orbits of which an action is 0: ratios of actions are 0/0 there.
 _MARGIN = 0.05
 _TINY = 1e-30
+# Energies handled at a time: what they need fits the cache.
+_ROWS = 7
 # Largest ln A/A_0: the mean of A is that of the shell orbit long before.
 _LARGEST = 50.0
 
@@ -146,7 +149,7 @@ def _highest(potential, star: Spheroidal, y, steps: int):
         new = y + 2.0 * shift + shift * shift / jnp.maximum(y, jnp.abs(shift) + _TINY)
         return (jnp.clip(new, 0.0, 1.0 - 1e-9), slope), None
 
-    y, slope = lax.scan(step, lax.stop_gradient((y, -jnp.ones_like(y))), length=steps)[0]
+    y, slope = kept(lax.scan(step, lax.stop_gradient((y, -jnp.ones_like(y))), length=steps)[0])
     value = node_sum(lambda at, _: vertical_kinetic(*at), (potential, star, y), np.ones(1))
     return moving_as(y, value / jnp.maximum(-slope, _TINY))
 
@@ -191,7 +194,7 @@ def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
 
     def at(A):
         star = crossing(potential, E, L_z, Delta2, A, rho2)
-        ends = turning_points(*lax.stop_gradient((potential, star)))
+        ends = kept(turning_points(*lax.stop_gradient((potential, star))))
         ends = moving(potential, star, ends)._replace(lowest=ends.lowest)
         r_peri, r_apo = ((q - star.rho2) / (q + star.rho2) for q in (ends.w_peri**-2, ends.w_apo**-2))
         r_at = jnp.stack([jnp.minimum(0.9 * r_peri, -0.1), jnp.zeros_like(A), jnp.maximum(0.9 * r_apo, 0.1)])
@@ -273,10 +276,12 @@ def fudge_table(
         A_shell, columns = column(potential, E, L_z, Delta2, rho2, q * L_c, n_t, n_r, n_z)
         return A_shell / (q * L_c * L_c), Delta2 / (R * R), rho2 / (R * R), columns
 
-    grid = jax.vmap(jax.vmap(one, (None, None, None, 0)), (0, 0, 0, None))
     q = jnp.asarray(_unstretched(_nodes(n_y) / n_y, _NEAR_CIRCULAR))
     inner = slice(n_x + 1, None)
-    A_shell, Delta2, rho2, columns = grid(E[inner], L_c[inner], R[inner], q)
+    rows_of = E[inner], L_c[inner], R[inner]
+    A_shell, Delta2, rho2, columns = chunked_map(
+        recomputed(lambda at: jax.vmap(lambda q: one(*at, q))(q)), rows_of, _ROWS
+    )
     g_r, g_z, c1, c2 = jnp.moveaxis(_coefficients(jnp.moveaxis(columns, 2, 0), 3), 0, 0)
     A_shell, Delta2, rho2 = (_coefficients(values, 2) for values in (A_shell, Delta2, rho2))
     far = potential.Phi_of_squares(1e8 * jnp.ones_like(R2[0]), jnp.zeros_like(R2[0]))

@@ -19,6 +19,7 @@ from oortax.dynamics.fudge_table import (
 )
 from oortax.dynamics.spheroidal import confocal
 from oortax.dynamics.staeckel import StaeckelFudge
+from oortax.numerics.batching import recomputed
 from oortax.numerics.bspline import basis
 from oortax.numerics.once import once
 from oortax.potential.base import AbstractPotential
@@ -93,9 +94,8 @@ class InterpolatedFudge(AbstractActionFinder):
     (thin disc), 1e-3 and 8e-4 (thick disc), 2e-3 and 2e-3 (halo). J_r and J_z differ from the plain fudge's
     by 1e-2 and 5e-4 of J_r + J_z at most in 99 % of disc stars, in the halo's tail by 0.1. Codes: OUTSIDE
     for energies beyond the tables', UNBOUND, NONFINITE; then J is NaN. Angles and frequencies are those of
-    `StaeckelFudge`, as slow as these. Raises ValueError for float32. Derivatives in the potential's
-    parameters hold the time shares in that mean, and turning points, fixed, which makes them rough for halo
-    orbits, above all of small L_z: fit halos with `StaeckelFudge`, whose derivatives are those of its values.
+    `StaeckelFudge`, as slow as these. Raises ValueError for float32. Derivatives, in the potential's
+    parameters too, are those of the values (tests/dynamics/test_fudge_slopes.py).
 
     >>> from oortax import potential
     >>> @jax.jit
@@ -187,6 +187,10 @@ class InterpolatedFudge(AbstractActionFinder):
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with a `Result` code."""
         require_float64("InterpolatedFudge", x, v)
+        return self._actions(x, v)
+
+    @recomputed
+    def _actions(self, x: Vec3, v: Vec3) -> StarActions:
         E, L_z, orbit, A = self._integrals(x, v)
         J_r, J_z = self._of_integrals(orbit, A)
         E_knots = self.table.knots[:, 0]

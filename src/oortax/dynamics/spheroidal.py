@@ -151,8 +151,8 @@ def radial_kinetic(potential: AbstractPotential, star: Spheroidal, w) -> Scalar:
     """p_u^2 / (2 s^2) at s = 1/w: concave in w for galaxy-like potentials, so that Newton converges."""
     plus, minus = of_either_sign(star.Delta2)
     w2 = w * w
-    s2 = 1.0 / w2
-    Phi = potential.Phi_of_squares((s2 + minus) * star.sin2_v, (s2 + plus) * star.cos2_v)
+    s2 = once(1.0 / w2)
+    Phi = once(potential.Phi_of_squares((s2 + minus) * star.sin2_v, (s2 + plus) * star.cos2_v))
     return (
         star.E
         - 0.5 * star.L_z**2 * star.Delta2 * w2 * w2 / (1.0 + minus * w2)
@@ -176,6 +176,6 @@ def crossing_kinetic(potential: AbstractPotential, star: Spheroidal) -> Scalar:
 def vertical_kinetic(potential: AbstractPotential, star: Spheroidal, y) -> Scalar:
     """p_v^2 sin^2(v) / 2 at cos^2 v = y."""
     sin2 = 1.0 - y
-    Phi = potential.Phi_of_squares(star.rho2 * sin2, star.polar2 * y)
+    Phi = once(potential.Phi_of_squares(star.rho2 * sin2, star.polar2 * y))
     V = (star.rho2 + star.Delta2 * sin2) * Phi
     return (star.E * star.Delta2 * sin2 - V + star.I_v) * sin2 - 0.5 * star.L_z**2

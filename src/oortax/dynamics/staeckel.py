@@ -21,6 +21,7 @@ from oortax.dynamics.spheroidal import (
 )
 from oortax.dynamics.staeckel_angles import angles_frequencies
 from oortax.dynamics.turning import LEAST_SHARE, TOLERANCE, Ends, moving, turning_points
+from oortax.numerics.batching import kept, recomputed
 from oortax.numerics.node_sum import node_sum
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
@@ -203,10 +204,11 @@ class StaeckelFudge(AbstractActionFinder):
             found.J, jnp.where(good, theta, jnp.nan), jnp.where(good, Omega, jnp.nan), *found[1:]
         )
 
+    @recomputed
     def _actions(self, x: Vec3, v: Vec3) -> tuple[StarActions, Spheroidal, Ends]:
         require_float64("StaeckelFudge", x, v)
         star = spheroidal(self.potential, self.focal, x, v)
-        ends = turning_points(*lax.stop_gradient((self.potential, star)))
+        ends = kept(turning_points(*lax.stop_gradient((self.potential, star))))
         seen = moving(self.potential, star, ends)._replace(lowest=ends.lowest)
         J_r = radial_action(self.potential, star, seen, self.n_r)
         J_z = vertical_action(self.potential, star, seen, self.n_z)

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-_KEPT_CHUNKS = 0
+_KEPT_CHUNKS = 16
 
 
 def chunked_map(f: Callable, xs: Any, batch_size: int | None) -> Any:
@@ -29,6 +31,23 @@ def chunked_map(f: Callable, xs: Any, batch_size: int | None) -> Any:
     xs = jax.tree.map(lambda a: a[rows].reshape(chunks, batch_size, *a.shape[1:]), xs)
     ys = jax.lax.map(body, xs)
     return jax.tree.map(lambda a: a.reshape(chunks * batch_size, *a.shape[2:])[:n], ys)
+
+
+KEPT = "kept"
+
+
+def kept(found: Any) -> Any:
+    """The same, by a name: what `recomputed` does not compute again, the result of an iteration."""
+    return jax.tree.map(lambda a: checkpoint_name(a, KEPT), found)
+
+
+def recomputed(f: Callable) -> Callable:
+    """The same function, computed again in a backward pass but for what is `kept`.
+
+    For points that take few numbers to fill hundreds of intermediates: writing these for a batch of points,
+    and reading them back, takes longer than computing them where they are needed, in the cache.
+    """
+    return eqx.filter_checkpoint(f, policy=jax.checkpoint_policies.save_only_these_names(KEPT))
 
 
 def one_of_few(n: int) -> int:

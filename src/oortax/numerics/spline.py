@@ -12,8 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from oortax.numerics.rows import row
-
 
 @functools.cache
 def slope_matrix(n: int) -> np.ndarray:
@@ -71,7 +69,7 @@ class UniformSpline(eqx.Module):
         t = jnp.clip((x - self.x_0) / self.h, 0.0, n - 1.0)
         i = jnp.clip(jnp.floor(t), 0, n - 2).astype(jnp.int32)
         t = t - i
-        low, high = row(self.table, i), row(self.table, i + 1)
+        low, high = self.table[i], self.table[i + 1]
         s = 1.0 - t
         return (
             s * s * (1.0 + 2.0 * t) * low[:k]
@@ -97,11 +95,11 @@ def hermite(knots: Float[Array, " n"], table: Float[Array, "n k2"], x) -> Float[
     n, columns = table.shape
     k = columns // 2
     i = jnp.clip(jnp.sum(x > knots, dtype=jnp.int32) - 1, 0, n - 2)
-    first = row(knots, i)
-    h = row(knots, i + 1) - first
+    first = knots[i]
+    h = knots[i + 1] - first
     t = jnp.clip((x - first) / h, 0.0, 1.0)
     s = 1.0 - t
-    low, high = row(table, i), row(table, i + 1)
+    low, high = table[i], table[i + 1]
     return (
         s * s * (1.0 + 2.0 * t) * low[:k]
         + t * t * (3.0 - 2.0 * t) * high[:k]
