@@ -72,7 +72,9 @@ def confocal(R2: Scalar, z2: Scalar, Delta2: Scalar) -> tuple[Scalar, Scalar]:
 
 def of_either_sign(Delta2: Scalar) -> tuple[Scalar, Scalar]:
     """Delta^2 where it is positive, -Delta^2 where it is negative; else 0."""
-    return jnp.maximum(Delta2, 0.0), jnp.maximum(-Delta2, 0.0)
+    # By a difference, which never is -0: square roots of it are divided by.
+    plus = jnp.maximum(Delta2, 0.0)
+    return plus, plus - Delta2
 
 
 def radial_label(Delta2: Scalar, w) -> Scalar:
