@@ -1,8 +1,10 @@
 """Simulation-based calibration of a small but complete model: are the posteriors what they claim?
 
-Run `python benchmarks/calibration.py`; it is `oortax calibrate calibration --mocks 800`, with the results in
-the folder that OORTAX_CALIBRATION names (else a temporary one), so that an interrupted run goes on, and
-OORTAX_CALIBRATION_MOCKS mocks. Each mock draws nine parameters from their priors (disc mass; speed and axis
+Run `python benchmarks/calibration.py`; it is `oortax calibrate calibration --mocks 800 --records
+benchmarks/calibration.jsonl`: mocks that this file holds are not made again (OORTAX_CALIBRATION_ANEW=1: all
+are, some four hours of one core), and it holds all afterwards. Results are in the folder that
+OORTAX_CALIBRATION names (else a temporary one), so that an interrupted run goes on; OORTAX_CALIBRATION_MOCKS
+is the number of mocks. Each mock draws nine parameters from their priors (disc mass; speed and axis
 ratio of the halo's potential; dispersion and thickness of the disc's f(J); anisotropy and share of the
 stellar halo; the Sun's V; outliers), a catalogue of 500 stars from the model (by a route that shares neither
 density nor normalisation with the likelihood), and finds the posterior from the start and the nodes that a
@@ -16,6 +18,7 @@ are expected), effective draws and gradients a mock, and seconds of one worker a
 """
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from oortax.commands import session
 from oortax.commands.calibrate import calibrate
 
 MOCKS = 800
+RECORDS = Path(__file__).parent / "calibration.jsonl"
 
 
 def main() -> list[dict[str, Any]]:
@@ -36,7 +40,10 @@ def main() -> list[dict[str, Any]]:
         folder = Path(os.environ.get("OORTAX_CALIBRATION", temporary))
         resume = (folder / "config.toml").is_file()
         mocks = int(os.environ.get("OORTAX_CALIBRATION_MOCKS", MOCKS))
-        found = calibrate(config, mocks=mocks, out=folder, resume=resume)
+        anew = os.environ.get("OORTAX_CALIBRATION_ANEW", "0") != "0" or not RECORDS.is_file()
+        records = () if anew else (RECORDS,)
+        found = calibrate(config, mocks=mocks, out=folder, resume=resume, records=records)
+        shutil.copyfile(folder / "records.jsonl", RECORDS)
     rows: list[dict[str, Any]] = []
     for name, of in found["quantities"].items():
         shares = {f"{100 * float(level):.0f} %": f"{share:.3f}" for level, share in of["coverage"].items()}

@@ -135,6 +135,18 @@ def test_calibrate_compiles_once_and_resumes_with_the_same_digits(config, capsys
     capsys.readouterr()
     run("calibrate", config, "--mocks", 3, "--stars", 61, "--out", "cut", "--resume", code=2)
     assert "another configuration" in capsys.readouterr().err
+    # Another machine's first two mocks are not made again.
+    kept, other = config.parent / "kept.jsonl", config.parent / "other"
+    kept.write_text("\n".join((whole / "records.jsonl").read_text().splitlines()[:-1]) + "\n")
+    run("calibrate", config, "--mocks", 3, "--first", 2, *options, "--out", "other", "--records", kept)
+    assert records(other) == made
+    assert (other / "calibration.csv").read_text() == (whole / "calibration.csv").read_text()
+    run("calibrate", config, "--mocks", 3, "--stars", 61, "--out", "odd", "--records", kept, code=2)
+    assert "mocks of another configuration" in capsys.readouterr().err
+    run("calibrate", config, "--mocks", 3, *options, "--out", "odd", "--records", config, code=2)
+    assert "records.jsonl" in capsys.readouterr().err
+    run("calibrate", config, "--mocks", 3, "--first", 3, *options, "--out", "odd", code=2)
+    assert "first = 3" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_sentence(config, capsys):

@@ -283,6 +283,8 @@ def calibrate(
     draws: int = 512,
     missing_v_los: float = 0.0,
     workers: int = 2,
+    first: int = 0,
+    records: tuple[Path, ...] = (),
     out: Out = None,
     force: Force = False,
     resume: Annotated[
@@ -305,6 +307,10 @@ def calibrate(
         Share of the stars without a line-of-sight velocity.
     workers
         Mocks made at the same time.
+    first
+        Number of the first mock to be made, where several machines share the work.
+    records
+        The records.jsonl of other runs of the same configuration, whose mocks are not made again.
     """
     from oortax.commands import session
 
@@ -317,6 +323,8 @@ def calibrate(
         config,
         mocks=mocks,
         workers=workers,
+        first=first,
+        records=records,
         out=out,
         force=force,
         resume=resume,

@@ -1,10 +1,11 @@
 """`oortax calibrate`: are the posteriors of a model's fits what they claim? Mocks from the priors, fitted."""
 
+import hashlib
 import json as json_module
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def calibrate(
     draws: int = 512,
     missing_v_los: float = 0.0,
     workers: int = 2,
+    first: int = 0,
+    records: Sequence[Path] = (),
     out: Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -51,32 +54,40 @@ def calibrate(
 
     Parameters as of the command line. Every mock follows from the seed and its own number, and is written
     when it is done: a run that was killed goes on with `resume`, also to more mocks, and gives the same
-    digits. Returns the summary.
+    digits. All are in the folder's records.jsonl, too, which other runs take as `records`: machines share the
+    work, each from its own `first` mock on, and one of them sums up. Returns the summary.
 
-    Raises ValueError for a configuration without free parameters or with data other than stars, and for sizes
-    that make no sense.
+    Raises ValueError for a configuration without free parameters or with data other than stars, for sizes
+    that make no sense, and for records of another configuration.
     """
     console, began = session.console(json), time.perf_counter()
     planned = Planned.of(config, stars, seed)
-    _check(planned, config, mocks=mocks, method=method, draws=draws, workers=workers)
+    _check(planned, config, mocks=mocks, method=method, draws=draws, workers=workers, first=first)
     options = planned.config.inference
     head = f"# oortax calibrate --stars {options.stars} --seed {options.seed} --method {method}"
     head += f" --draws {draws} --missing-v-los {missing_v_los}\n"
     identity = head + config.read_text(encoding="utf-8")
+    known = [record for file in records for record in _recorded(file, identity)]
     folder = open_folder(
         out, f"oortax-{config.stem}-calibrate", force=force, resume=resume, identity=identity
     )
-    records = folder / "mocks"
+    made = folder / "mocks"
     if force:
-        shutil.rmtree(records, ignore_errors=True)
-    records.mkdir(exist_ok=True)
+        shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(exist_ok=True)
+    for record in known:
+        write_json(_path(made, record["mock"]), record)
     start_log(folder)
     console.print(f"[bold]{folder}[/bold]")
     console.print(
         f"  {mocks} mocks of {options.stars:,} stars, {len(planned.priors)} free parameters; {method}"
     )
     bench = Bench(planned, method, draws, missing_v_los)
-    done = _run(bench, records, mocks, workers, console)
+    # Mock 0, whose curvature all others start from, is everyone's.
+    wanted = sorted({0, *range(first, mocks), *(record["mock"] for record in known)})
+    done = _run(bench, made, wanted, workers, console)
+    lines = [json_module.dumps(record) for record in ({"of": _mark(identity)}, *done)]
+    write_text(folder / "records.jsonl", "\n".join(lines) + "\n")
     summary = summarise(done, bench.posterior.names) | {
         "stars": options.stars,
         "method": method,
@@ -103,7 +114,27 @@ def calibrate(
     return summary
 
 
-def _check(planned: Planned, config: Path, *, mocks: int, method: str, draws: int, workers: int) -> None:
+def _mark(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _recorded(file: Path, identity: str) -> list[dict[str, Any]]:
+    """Mocks that another run of the same configuration has made."""
+    try:
+        head, *found = [json_module.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        mark, _ = head["of"], [record["mock"] for record in found]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not the records.jsonl of a calibration ({error})") from None
+    if mark != _mark(identity):
+        raise ValueError(
+            f"{file}: mocks of another configuration, or other stars, seed, method, draws or missing_v_los"
+        )
+    return found
+
+
+def _check(
+    planned: Planned, config: Path, *, mocks: int, method: str, draws: int, workers: int, first: int
+) -> None:
     """Raise ValueError for what cannot be calibrated, and for sizes that make no sense."""
     other = [f"constraints.{name}" for name in planned.config.constraints]
     other += [f"binned.{name}" for name in planned.config.binned]
@@ -113,6 +144,8 @@ def _check(planned: Planned, config: Path, *, mocks: int, method: str, draws: in
         )
     if method not in METHODS:
         raise ValueError(f"method = {method!r} is not one of {', '.join(METHODS)}")
+    if not 0 <= first < mocks:
+        raise ValueError(f"first = {first} must lie between 0 and mocks - 1 = {mocks - 1}")
     for name, value, least in (("mocks", mocks, 1), ("draws", draws, 32), ("workers", workers, 1)):
         if value < least:
             raise ValueError(f"{name} = {value} must be at least {least}")
@@ -223,21 +256,21 @@ def ranked_by_nuts(posterior, gaussian, key: Any, u: np.ndarray, log_p: float) -
     }
 
 
-def _run(bench: Bench, folder: Path, mocks: int, workers: int, console: Any) -> list:
+def _run(bench: Bench, folder: Path, mocks: Sequence[int], workers: int, console: Any) -> list:
     """All records, those on disc read, the others made and written one by one."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    missing = [mock for mock in range(mocks) if not _path(folder, mock).is_file()]
+    missing = [mock for mock in mocks if not _path(folder, mock).is_file()]
     columns = (TextColumn("mocks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("mocks", total=mocks, completed=mocks - len(missing))
+        task = bar.add_task("mocks", total=len(mocks), completed=len(mocks) - len(missing))
         # The first alone: all others start from its curvature, and nothing is compiled twice.
         for some in ([mock for mock in missing if mock == 0], [mock for mock in missing if mock > 0]):
             for record in _made(bench, some, workers):
                 write_json(_path(folder, record["mock"]), record)
                 bar.advance(task)
             bench.learn(_read(folder, 0))
-    return [_read(folder, mock) for mock in range(mocks)]
+    return [_read(folder, mock) for mock in mocks]
 
 
 def _made(bench: Callable[[int], dict[str, Any]], mocks: list[int], workers: int) -> Iterator[dict]:
