@@ -12,6 +12,7 @@ from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.library import TorusLibrary
 from oortax.dynamics.torus.linear import LinearTori
 from oortax.dynamics.torus_finder import Added, TorusFinder, judged
+from oortax.numerics.batching import recomputed
 from oortax.numerics.trigonometry import wrapped
 from oortax.potential.base import AbstractPotential
 from oortax.types import Actions, Scalar, Vec3
@@ -61,6 +62,7 @@ class MovedTorusFinder(AbstractActionFinder):
         what = lambda of: (of.fudge, of.change)  # noqa: E731
         self.change = eqx.tree_at(what, none, what(change), is_leaf=lambda leaf: leaf is None)
 
+    @recomputed
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with the torus's residual and a `Result` code."""
         by_fudge = self.fudge.actions_and_code(x, v)

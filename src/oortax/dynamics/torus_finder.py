@@ -14,6 +14,7 @@ from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.library import TorusLibrary, at_actions, node_weights, refit_library
 from oortax.dynamics.torus.linear import LinearTori
 from oortax.dynamics.torus.torus import Torus
+from oortax.numerics.batching import kept, recomputed
 from oortax.numerics.implicit import moving_as
 from oortax.numerics.nodes import mean_of_rows
 from oortax.numerics.trigonometry import wrapped
@@ -27,8 +28,6 @@ _ROOM = 0.1
 _BLEND = 0.02
 _HEIGHT = 1e-8
 # Any point off the axis.
-
-
 _POINT = np.array([[8.0, 0.0, 0.1], [10.0, 200.0, 10.0]])
 
 
@@ -40,6 +39,15 @@ class _Passing(NamedTuple):
     Omega: Frequencies
     residual: Scalar
     share: Scalar
+
+
+class _Acting(NamedTuple):
+    """The actions of the torus through a point, and those of the last torus that was tried."""
+
+    J: Actions
+    residual: Scalar
+    share: Scalar
+    tried: Actions
 
 
 class Added(NamedTuple):
@@ -90,7 +98,9 @@ class TorusFinder(AbstractActionFinder):
     library's where the torus is, infinite where only the fudge serves. The code is INACCURATE there, and
     where the residual is above the library's `tol`; for unbound stars and NaN it is the fudge's, J is NaN.
 
-    Derivatives in x and v go through all steps. Raises ValueError for float32 and impossible options.
+    Derivatives of J in x and v hold the torus that was tried last fixed, which errs by the square of what it
+    errs; those of angles and frequencies go through all steps. Raises ValueError for float32 and impossible
+    options.
 
     >>> from oortax import potential
     >>> from oortax.dynamics import fit_library
@@ -146,19 +156,20 @@ class TorusFinder(AbstractActionFinder):
         moving = (moving_as(a, b - a) for a, b in zip(numbers, found, strict=False))
         return type(by_fudge)(*moving, residual, code)
 
+    @recomputed
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with the torus's residual and a `Result` code."""
         require_float64("TorusFinder", x, v)
         by_fudge = self.fudge.actions_and_code(x, v)
         at_tori = self._at_tori(by_fudge, x, v)
-        found = self._passing(x, v, at_tori.J)
+        found = _acting(self, x, v, at_tori.J)
         J = self._joined_actions(by_fudge.J, at_tori.J, found)
         return StarActions(J, *judged(by_fudge, found.residual, found.share, self.library.tol))
 
     def added_actions(self, x: Vec3, v: Vec3) -> Added:
         """What tori add to the fudge's actions."""
         J = self.fudge.actions(x, v)
-        found = self._passing(x, v, J)
+        found = _acting(self, x, v, J)
         return Added(_joined(jnp.zeros(3), found.J - J, found.share), found.J, found.residual, found.share)
 
     def actions_angles_frequencies(self, x: Vec3, v: Vec3) -> ActionAngles:
@@ -175,16 +186,17 @@ class TorusFinder(AbstractActionFinder):
 
     def torus_share(self, x: Vec3, v: Vec3) -> Scalar:
         """The weight of the torus in the result: 1 in the library, 0 where the fudge serves instead."""
-        return self._passing(x, v, self._of_tori.actions(x, v)).share
+        return _acting(self, x, v, self._of_tori.actions(x, v)).share
 
-    def _joined_actions(self, J: Actions, at_tori: Actions, found: _Passing) -> Actions:
+    def _joined_actions(self, J: Actions, at_tori: Actions, found: _Passing | _Acting) -> Actions:
         moved = _joined(J, found.J - at_tori, found.share)
         return jnp.concatenate([moved[:2], J[2:]])
 
     def _passing(self, x: Vec3, v: Vec3, J: Actions) -> _Passing:
         return _Passing(*_followed(self, x, v, J))
 
-    def _follow(self, x: Vec3, v: Vec3, J: Actions):
+    def _asked(self, x: Vec3, v: Vec3, J: Actions):
+        """The share of tori, the point that they are asked about, its energy, and the first actions."""
         share = self._share(J)
         start = jnp.where(share > 0.0, lax.stop_gradient(J), self._somewhere())
         # A point of no torus, as on the axis, is not asked about: its derivatives would be NaN.
@@ -195,7 +207,10 @@ class TorusFinder(AbstractActionFinder):
         x = x + jnp.where(planar, _HEIGHT, 0.0) * jnp.array([0.0, 0.0, 1.0])
         E = 0.5 * (v @ v) + self._of_tori.potential.Phi(x)
         J_phi = jnp.where(share > 0.0, x[0] * v[1] - x[1] * v[0], start[2])
-        J = jnp.concatenate([start[:2], J_phi[None]])
+        return share, x, v, E, jnp.concatenate([start[:2], J_phi[None]])
+
+    def _follow(self, x: Vec3, v: Vec3, J: Actions):
+        share, x, v, E, J = self._asked(x, v, J)
 
         def step(J, _):
             torus = self._torus(J)
@@ -207,6 +222,26 @@ class TorusFinder(AbstractActionFinder):
         theta, Omega, residual = (of_step[-1] for of_step in steps)
         good = jnp.all(jnp.isfinite(J)) & jnp.isfinite(residual)
         return J, theta, Omega, residual, jnp.where(good, share, 0.0)
+
+    def _act(self, x: Vec3, v: Vec3, J: Actions) -> _Acting:
+        """The actions alone."""
+        share, x, v, E, J = self._asked(x, v, J)
+
+        def step(J, _):
+            torus = self._torus(J)
+            return self._at_energy(E, torus, torus.angles_actions(x, v)[1], J), (torus.residual, J)
+
+        J, steps = lax.scan(step, J, length=self.steps)
+        residual, tried = (of_step[-1] for of_step in steps)
+        good = jnp.all(jnp.isfinite(J)) & jnp.isfinite(residual)
+        return _Acting(J, residual, jnp.where(good, share, 0.0), tried)
+
+    def _last_step(self, x: Vec3, v: Vec3, J: Actions, tried: Actions) -> Actions:
+        """The last of `_act`'s steps from what it tried, of a torus whose E and S alone can move."""
+        _, x, v, E, _ = self._asked(x, v, lax.stop_gradient(J))
+        moving = self._torus(lax.stop_gradient(tried))
+        torus = eqx.tree_at(lambda t: (t.E, t.S), lax.stop_gradient(moving), (moving.E, moving.S))
+        return self._at_energy(E, torus, torus.angles_actions(x, v)[1], torus.J)
 
     def _at_energy(self, E: Scalar, torus: Torus, J: Actions, last: Actions) -> Actions:
         """J_r and J_z shifted to where the torus has energy E, by its frequencies."""
@@ -268,6 +303,33 @@ def _(primals, tangents):
     known = jnp.where(good, J, jnp.nan)
     moved = eqx.filter_jvp(lambda *of: of[0]._follow(*of[1:]), (finder, x, v, known), tangents)[1]
     return found, tuple(None if change is None else jnp.where(good, change, 0.0) for change in moved)
+
+
+@eqx.filter_custom_jvp
+def _acting(finder: TorusFinder, x: Vec3, v: Vec3, J: Actions) -> _Acting:
+    """Actions of the torus through a point.
+
+    What is wrong with the torus that was tried last enters them by its square only: derivatives are those of
+    one step from it, held fixed.
+    """
+    return finder._act(x, v, J)
+
+
+@_acting.def_jvp
+def _(primals, tangents):
+    finder, x, v, J = primals
+    found = kept(finder._act(*primals[1:]))
+    good = found.share > 0.0
+    # NaN actions have no share: then nothing is asked.
+    known = jnp.where(good, J, jnp.nan)
+    by_point = eqx.filter_jvp(
+        lambda finder, x, v: finder._last_step(x, v, known, found.tried), primals[:3], tangents[:3]
+    )[1]
+    moved = None if by_point is None else jnp.where(good, by_point, 0.0)
+    share = None
+    if tangents[3] is not None:
+        share = jnp.where(good, eqx.filter_jvp(lambda J: finder._share(J), (known,), tangents[3:])[1], 0.0)
+    return found, _Acting(moved, None, share, None)
 
 
 def _joined(by_fudge, added, share: Scalar):

@@ -121,7 +121,7 @@ class Torus(eqx.Module):
         turn = self._turn(of_radius, theta_r, J_r, sphere(theta_z, J_z, of_latitude).azimuth)
         toy = jnp.stack([theta_r, theta_z, jnp.arctan2(x[1], x[0]) - sign * turn.angle])
 
-        chi = self.warp.unwarped(toy[:2], _UNWARP)
+        chi = self._unwarped(toy[:2])
         series = self.warp.series(chi, jnp.concatenate([self.S[:, None], self.dS_dJ], axis=1))
         shift, moved = self.angles.at(self.warp, chi), self.J - self.angles.J
         # J^T = J_0 + dS(J_0)/dtheta^T + (1 + d2S/dJ dtheta^T) . (J - J_0)
@@ -132,6 +132,12 @@ class Torus(eqx.Module):
         d_J = _solved(by_J[:, :2] + jnp.eye(2), rest)
         angles = (toy + shift.value + series.value[1:]) % (2.0 * jnp.pi)
         return angles, self.J + jnp.concatenate([d_J, d_phi[None]])
+
+    def _unwarped(self, toy: Float[Array, "2"]) -> Float[Array, "2"]:
+        """The chi of toy angles, with the derivatives of a solution."""
+        chi = lax.stop_gradient(self.warp.unwarped(toy, _UNWARP))
+        found = jnp.stack([self.warp.radial(chi[0])[0], self.warp.vertical(chi[1])[0]])
+        return moving_as(chi, (toy - found) / lax.stop_gradient(self._slopes(chi)))
 
     def _slopes(self, chi: Float[Array, "2"]) -> Float[Array, "2"]:
         """d(theta^T)/d(chi)."""
