@@ -27,6 +27,8 @@ _ROOM = 0.1
 # Width of the zone, in shares of the library's range of q, over which the fudge takes over.
 _BLEND = 0.02
 _HEIGHT = 1e-8
+# Step, in shares of J_r + J_z, by which it is seen how actions answer to the torus that is tried.
+_PROBE, _TINY = 1e-4, 1e-30
 # Any point off the axis.
 _POINT = np.array([[8.0, 0.0, 0.1], [10.0, 200.0, 10.0]])
 
@@ -98,9 +100,8 @@ class TorusFinder(AbstractActionFinder):
     library's where the torus is, infinite where only the fudge serves. The code is INACCURATE there, and
     where the residual is above the library's `tol`; for unbound stars and NaN it is the fudge's, J is NaN.
 
-    Derivatives of J in x and v hold the torus that was tried last fixed, which errs by the square of what it
-    errs; those of angles and frequencies go through all steps. Raises ValueError for float32 and impossible
-    options.
+    Derivatives of J are those of the equations that the steps solve; those of angles and frequencies go
+    through all steps. Raises ValueError for float32 and impossible options.
 
     >>> from oortax import potential
     >>> from oortax.dynamics import fit_library
@@ -223,18 +224,31 @@ class TorusFinder(AbstractActionFinder):
         good = jnp.all(jnp.isfinite(J)) & jnp.isfinite(residual)
         return J, theta, Omega, residual, jnp.where(good, share, 0.0)
 
-    def _act(self, x: Vec3, v: Vec3, J: Actions) -> _Acting:
-        """The actions alone."""
+    def _act(self, x: Vec3, v: Vec3, J: Actions, answers: bool = False):
+        """The actions alone; and how they answer to the first two of those of the torus tried last, if asked.
+
+        Exact tori would not let them answer at all.
+        """
         share, x, v, E, J = self._asked(x, v, J)
+        step = _PROBE * (J[0] + J[1] + _TINY)
+        tried = [jnp.zeros(3)] * self.steps + [step * jnp.eye(3)[i] for i in range(2 if answers else 0)]
 
-        def step(J, _):
-            torus = self._torus(J)
-            return self._at_energy(E, torus, torus.angles_actions(x, v)[1], J), (torus.residual, J)
+        def next_torus(state, way):
+            k, aside = way
+            J, last = state
+            at = jnp.where(k < self.steps, J, last + aside)
+            torus = self._torus(at)
+            new = self._at_energy(E, torus, torus.angles_actions(x, v)[1], at)
+            state = jax.tree.map(lambda a, b: jnp.where(k < self.steps, a, b), (new, at), state)
+            return state, (torus.residual, (new - J) / step)
 
-        J, steps = lax.scan(step, J, length=self.steps)
-        residual, tried = (of_step[-1] for of_step in steps)
+        # One copy of a torus in the program: it is what takes time to compile.
+        ways = jnp.arange(len(tried)), jnp.stack(tried)
+        (J, last), (residuals, changes) = lax.scan(next_torus, (J, J), ways)
+        residual = residuals[self.steps - 1]
         good = jnp.all(jnp.isfinite(J)) & jnp.isfinite(residual)
-        return _Acting(J, residual, jnp.where(good, share, 0.0), tried)
+        found = _Acting(J, residual, jnp.where(good, share, 0.0), last)
+        return (found, changes[self.steps :].T) if answers else found
 
     def _last_step(self, x: Vec3, v: Vec3, J: Actions, tried: Actions) -> Actions:
         """The last of `_act`'s steps from what it tried, of a torus whose E and S alone can move."""
@@ -245,9 +259,9 @@ class TorusFinder(AbstractActionFinder):
 
     def _at_energy(self, E: Scalar, torus: Torus, J: Actions, last: Actions) -> Actions:
         """J_r and J_z shifted to where the torus has energy E, by its frequencies."""
-        J = jnp.concatenate([jnp.maximum(J[:2], _ROOM * last[:2]), last[2:]])
+        J = jnp.concatenate([jnp.maximum(J[:2], _ROOM * last[:2]), J[2:]])
         rates = lax.stop_gradient(torus.Omega[:2] * J[:2])
-        lack = E - torus.E - torus.Omega[:2] @ (J - last)[:2]
+        lack = E - torus.E - torus.Omega @ (J - last)
         shift = rates / (rates @ lax.stop_gradient(torus.Omega[:2])) * lack
         return jnp.concatenate([jnp.maximum(J[:2] + shift, _ROOM * last[:2]), J[2:]])
 
@@ -310,7 +324,8 @@ def _acting(finder: TorusFinder, x: Vec3, v: Vec3, J: Actions) -> _Acting:
     """Actions of the torus through a point.
 
     What is wrong with the torus that was tried last enters them by its square only: derivatives are those of
-    one step from it, held fixed.
+    one step from it, held fixed, but for the little by which fitted and interpolated tori let them answer to
+    it, some 3e-3.
     """
     return finder._act(x, v, J)
 
@@ -318,14 +333,18 @@ def _acting(finder: TorusFinder, x: Vec3, v: Vec3, J: Actions) -> _Acting:
 @_acting.def_jvp
 def _(primals, tangents):
     finder, x, v, J = primals
-    found = kept(finder._act(*primals[1:]))
+    found, answers = kept(finder._act(*primals[1:], answers=True))
     good = found.share > 0.0
     # NaN actions have no share: then nothing is asked.
     known = jnp.where(good, J, jnp.nan)
+    tried = jnp.where(good, found.tried, finder._somewhere())
+    answers = jnp.where(good, answers, 0.0)
     by_point = eqx.filter_jvp(
-        lambda finder, x, v: finder._last_step(x, v, known, found.tried), primals[:3], tangents[:3]
+        lambda finder, x, v: finder._last_step(x, v, known, tried), primals[:3], tangents[:3]
     )[1]
-    moved = None if by_point is None else jnp.where(good, by_point, 0.0)
+    moved = None
+    if by_point is not None:
+        moved = jnp.where(good, by_point + lax.stop_gradient(answers) @ by_point[:2], 0.0)
     share = None
     if tangents[3] is not None:
         share = jnp.where(good, eqx.filter_jvp(lambda J: finder._share(J), (known,), tangents[3:])[1], 0.0)
