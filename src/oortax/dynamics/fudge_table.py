@@ -225,7 +225,9 @@ def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
 
     # J_r of the mean of A along the radial motion.
     parameters = jnp.broadcast_to(rho2, c1.shape), c1, c2
-    mean = jax.vmap(lambda *of: _mean(over_A_0, of[:3], potential, *of[3:], n_r))(*parameters, star, ends)
+    mean = jax.vmap(lambda given, star, ends: _mean(over_A_0, given, potential, star, ends, n_r))(
+        parameters, star, ends
+    )
     j_mean = jnp.minimum(excess(A * mean, w) / shell, 1.0)
     t = stretched(j_mean, _NEAR_PLANE) * n
     cell = jnp.clip(jnp.floor(t), 0, n - 1).astype(jnp.int32)
@@ -280,7 +282,7 @@ def fudge_table(
     inner = slice(n_x + 1, None)
     rows_of = E[inner], L_c[inner], R[inner]
     A_shell, Delta2, rho2, columns = chunked_map(
-        recomputed(lambda at: jax.vmap(lambda q: one(*at, q))(q)), rows_of, _ROWS
+        recomputed(lambda at: jax.vmap(lambda q: one(at[0], at[1], at[2], q))(q)), rows_of, _ROWS
     )
     g_r, g_z, c1, c2 = jnp.moveaxis(_coefficients(jnp.moveaxis(columns, 2, 0), 3), 0, 0)
     A_shell, Delta2, rho2 = (_coefficients(values, 2) for values in (A_shell, Delta2, rho2))

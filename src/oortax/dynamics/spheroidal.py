@@ -111,7 +111,7 @@ def spheroidal(
     potential: AbstractPotential, focal: FocalDistance | FixedFocalDistance, x: Vec3, v: Vec3
 ) -> Spheroidal:
     """Integrals and spheroidal coordinates of one phase-space point."""
-    x, v = ([once(w[i]) for i in range(3)] for w in (x, v))
+    x, v = (tuple(once(w[i]) for i in range(3)) for w in (x, v))  # type: ignore[assignment]
     R2 = once(x[0] * x[0] + x[1] * x[1])
     z2 = once(x[2] * x[2])
     L_z = once(x[0] * v[1] - x[1] * v[0])

@@ -224,7 +224,7 @@ class TorusFinder(AbstractActionFinder):
         good = jnp.all(jnp.isfinite(J)) & jnp.isfinite(residual)
         return J, theta, Omega, residual, jnp.where(good, share, 0.0)
 
-    def _act(self, x: Vec3, v: Vec3, J: Actions, answers: bool = False):
+    def _act(self, x: Vec3, v: Vec3, J: Actions, answers: bool = False) -> Any:
         """The actions alone; and how they answer to the first two of those of the torus tried last, if asked.
 
         Exact tori would not let them answer at all.
@@ -342,13 +342,14 @@ def _(primals, tangents):
     by_point = eqx.filter_jvp(
         lambda finder, x, v: finder._last_step(x, v, known, tried), primals[:3], tangents[:3]
     )[1]
-    moved = None
+    moved: Any = None
     if by_point is not None:
         moved = jnp.where(good, by_point + lax.stop_gradient(answers) @ by_point[:2], 0.0)
-    share = None
+    share: Any = None
     if tangents[3] is not None:
         share = jnp.where(good, eqx.filter_jvp(lambda J: finder._share(J), (known,), tangents[3:])[1], 0.0)
-    return found, _Acting(moved, None, share, None)
+    none: Any = None
+    return found, _Acting(moved, none, share, none)
 
 
 def _joined(by_fudge, added, share: Scalar):
