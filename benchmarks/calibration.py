@@ -2,7 +2,7 @@
 
 Run `python benchmarks/calibration.py`; it is `oortax calibrate calibration --mocks 800 --records
 benchmarks/calibration.jsonl`: mocks that this file holds are not made again (OORTAX_CALIBRATION_ANEW=1: all
-are, some four hours of one core), and it holds all afterwards. Results are in the folder that
+are, which takes hours), and it holds all afterwards. Results are in the folder that
 OORTAX_CALIBRATION names (else a temporary one), so that an interrupted run goes on; OORTAX_CALIBRATION_MOCKS
 is the number of mocks. Each mock draws nine parameters from their priors (disc mass; speed and axis
 ratio of the halo's potential; dispersion and thickness of the disc's f(J); anisotropy and share of the

@@ -58,6 +58,7 @@ _TOGETHER = (
     "df/test_fit_spline.py",
     "df/test_moments_reference.py",
     "dynamics/test_exact_tori.py",
+    "dynamics/test_fudge_slopes.py",
     "dynamics/test_library.py",
     "dynamics/test_tori.py",
     "dynamics/test_torus.py",

@@ -64,6 +64,32 @@ def test_slopes_in_the_potential_are_those_of_the_values(sample, make):
         assert np.max(off[bound]) < (1e-5 if sample is disc else 1e-2)
 
 
+@pytest.mark.parametrize("make", [dynamics.StaeckelFudge, dynamics.InterpolatedFudge])
+def test_slopes_at_singular_points(make):
+    """Circular, planar, shell-like, through the axis, on it, and at rest: those of the values."""
+    v_c = float(potential.circular_velocity(POT, 8.0))
+    points = np.array([
+        [8.0, 0.0, 0.0, 0.0, v_c, 0.0],
+        [8.0, 0.0, 0.0, 40.0, 0.9 * v_c, 0.0],
+        [8.0, 0.0, 0.0, 0.0, v_c, 60.0],
+        [8.0, 0.0, 2.0, 60.0, 0.0, 50.0],
+        [0.0, 0.0, 3.0, 20.0, 30.0, 40.0],
+        [5.0, 3.0, 2.0, 0.0, 0.0, 0.0],
+    ])  # fmt: skip
+    w, n = jnp.asarray(np.resize(points, (N, 6))), len(points)
+    x, v = w[:, :3], w[:, 3:]
+    value, slope = compiled(make)
+    total = np.asarray(value(jnp.zeros(3), x, v))[:n].sum(axis=1)
+    # Of a circular orbit, the angular momentum.
+    total = np.maximum(total, 1e-3 * 8.0 * v_c)
+    assert np.isfinite(total).all()
+    for by in np.eye(3):
+        differences = np.asarray(value(STEP * by, x, v) - value(-STEP * by, x, v))[:n] / (2.0 * STEP)
+        off = np.abs(np.asarray(slope(jnp.asarray(by), x, v))[:n] - differences).max(axis=1) / total
+        # Of circular orbits J is the square of a difference, 1e-4 of it by the steps.
+        assert np.all(off < 1e-4), off
+
+
 def test_reverse_mode_is_the_transpose():
     """Of one halo star of small L_z, whose turning point is next to the axis."""
     x, v = jnp.array([11.1, -1.17, 13.76]), jnp.array([-220.6, 24.8, -153.6])

@@ -132,20 +132,43 @@ def test_derivatives_in_position_velocity_and_potential(library, orbits, found, 
     by_a, by_w, fudge_by_a = slopes[0][:, 3:, 0], slopes[0][:, 3:, 1:], slopes[1]
     np.testing.assert_allclose(by_a, fudge_by_a, rtol=1e-9, atol=1e-9)
     assert np.abs(by_a).max() > 1.0
-    step = np.eye(6) * np.repeat([1e-4, 3e-3], 3)[:, None]
     w = np.concatenate([x, v], axis=1)
-    # Both signs of six steps for all orbits, filled up to the shape that is compiled.
+    by_steps = differences(library, w)
+    inside = found[1][:, 3] == 1.0
+    # With angles all steps are differentiated, for actions alone the equations that they solve.
+    for slopes_of in (by_w, np.asarray(_of_actions(POT, library, jnp.asarray(w)))):
+        wrong = np.abs(by_steps - slopes_of)[:, :2] / np.abs(slopes_of[:, :2]).max(axis=1, keepdims=True)
+        # What is frozen in the shift to the star's energy: the product of two errors.
+        assert np.median(wrong[inside]) < 3e-4 and wrong[inside].max() < 1e-2, wrong[inside].max(axis=(1, 2))
+
+
+def differences(library, w):
+    """dJ/d(x, v), (ORBITS, 3, 6), of ORBITS points w by both signs of six steps."""
+    step = np.eye(6) * np.repeat([1e-4, 3e-3], 3)[:, None]
+    # Filled up to the shape that is compiled.
     moved = np.resize(w + np.concatenate([step, -step])[:, None], (ORBITS * POINTS, 6))
     J = np.asarray(_found(POT, library, moved[:, :3], moved[:, 3:])[0].J)[: 12 * ORBITS].reshape(
         2, 6, ORBITS, 3
     )
-    differences = (J[0] - J[1]) / (2.0 * np.diag(step))[:, None, None]
-    wrong = np.abs(np.moveaxis(differences, 0, 2) - by_w)[:, :2] / np.abs(by_w[:, :2]).max(
-        axis=1, keepdims=True
-    )
-    inside = found[1][:, 3] == 1.0
-    # What is frozen in the shift to the star's energy: the product of two errors.
-    assert np.median(wrong[inside]) < 3e-4 and wrong[inside].max() < 1e-2, wrong[inside].max(axis=(1, 2))
+    return np.moveaxis((J[0] - J[1]) / (2.0 * np.diag(step))[:, None, None], 0, 2)
+
+
+@eqx.filter_jit
+def _of_actions(pot, library, w):
+    """dJ/d(x, v) of actions without angles, by reverse mode."""
+    finder = dynamics.TorusFinder(pot, library)
+    return jax.vmap(jax.jacrev(lambda w: finder.actions(w[:3], w[3:])))(w)
+
+
+def test_derivatives_of_actions_at_singular_points(library):
+    """Circular, planar and shells, of the library, against differences; elsewhere finite."""
+    points = np.concatenate([np.array(list(singular_points().values()))], axis=1).reshape(-1, 6)[:5]
+    w = np.resize(points, (ORBITS, 6))
+    slopes = np.asarray(_of_actions(POT, library, jnp.asarray(w)))[:5]
+    assert np.isfinite(slopes).all()
+    off = np.abs(slopes - differences(library, w)[:5])[:3] / np.abs(slopes[:3, 2]).max(axis=1)[:, None, None]
+    # In units of dJ_phi/d(x, v): J_r and J_z themselves are least there.
+    assert off.max() < 1e-2, off.max(axis=2)
 
 
 def test_beyond_the_library_the_fudge_serves(library, orbits):

@@ -172,12 +172,13 @@ def _mean(f, parameters, potential, star: Spheroidal, ends: Ends, n: int):
     whole = jnp.sum(shares)
     mean = jnp.sum(shares * values) / whole
 
-    def away(arguments, mean, *row):
+    def away(given, *row):
+        arguments, mean = given
         share, value = at(*arguments, *row)
         return share * (value - mean)
 
-    change = node_sum(lambda given, *row: away(*given, *row), (arguments, mean), *rows)
-    return moving_as(mean, change / whole)
+    # Of which the sum is 0: its derivatives are those of the mean.
+    return moving_as(mean, node_sum(away, (arguments, mean), *rows) / whole)
 
 
 def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):

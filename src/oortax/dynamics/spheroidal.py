@@ -111,6 +111,7 @@ def spheroidal(
     potential: AbstractPotential, focal: FocalDistance | FixedFocalDistance, x: Vec3, v: Vec3
 ) -> Spheroidal:
     """Integrals and spheroidal coordinates of one phase-space point."""
+    # Each for itself: what flows back to an element of a vector is otherwise summed anew for all three.
     x, v = (tuple(once(w[i]) for i in range(3)) for w in (x, v))  # type: ignore[assignment]
     R2 = once(x[0] * x[0] + x[1] * x[1])
     z2 = once(x[2] * x[2])

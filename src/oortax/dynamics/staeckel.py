@@ -98,20 +98,22 @@ def vertical_action(potential: AbstractPotential, star: Spheroidal, ends: Ends, 
     phi = t + 0.5 * _CROWDING * np.sin(2.0 * t)
     weight = np.sin(phi) * (1.0 + _CROWDING * np.cos(2.0 * t))
 
-    def whole(arguments, weight, cosine2):
-        potential, star, y_max, lowest, span, fall, narrow = arguments
+    def node(lowest, span, weight, cosine2):
+        """cos^2 v and d(cos v)/sin^2 v, made of that of a motion from the plane."""
         y = lowest + span * cosine2
-        square = 2.0 * vertical_kinetic(potential, star, y)
-        root = _sqrt_between_roots(square, 2.0 * fall * y_max * (1.0 - cosine2), narrow)
-        # d(cos v) by that of a motion from the plane.
-        return weight * jnp.sqrt(span * cosine2 / y) * root / (1.0 - y)
+        return y, weight * jnp.sqrt(span * cosine2 / y) / (1.0 - y)
 
-    def of_sphere(arguments, weight, cosine2):
+    def whole(arguments, *row):
+        potential, star, y_max, lowest, span, fall, narrow = arguments
+        y, weight = node(lowest, span, *row)
+        square = 2.0 * vertical_kinetic(potential, star, y)
+        return weight * _sqrt_between_roots(square, 2.0 * fall * y_max * (1.0 - row[1]), narrow)
+
+    def of_sphere(arguments, *row):
         L2, L_z2, steeper, lowest, span = arguments
-        y = lowest + span * cosine2
+        y, weight = node(lowest, span, *row)
         square = steeper * (1.0 - lowest / y) * (L2 * (1.0 - y) - L_z2)
-        root = jnp.where(square <= 0.0, 0.0, jnp.sqrt(jnp.where(square > 0.0, square, 1.0)))
-        return weight * jnp.sqrt(span * cosine2 / y) * root / (1.0 - y)
+        return weight * jnp.where(square <= 0.0, 0.0, jnp.sqrt(jnp.where(square > 0.0, square, 1.0)))
 
     columns, by = (weight, np.cos(phi) ** 2), jnp.sqrt(span) / n
     J = by * node_sum(whole, (potential, star, y_max, ends.lowest, span, ends.fall, narrow), *columns)

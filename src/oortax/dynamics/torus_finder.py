@@ -225,13 +225,13 @@ class TorusFinder(AbstractActionFinder):
         return J, theta, Omega, residual, jnp.where(good, share, 0.0)
 
     def _act(self, x: Vec3, v: Vec3, J: Actions, answers: bool = False) -> Any:
-        """The actions alone; and how they answer to the first two of those of the torus tried last, if asked.
+        """The actions alone; and how they answer to those of the torus tried last, if asked.
 
         Exact tori would not let them answer at all.
         """
         share, x, v, E, J = self._asked(x, v, J)
         step = _PROBE * (J[0] + J[1] + _TINY)
-        tried = [jnp.zeros(3)] * self.steps + [step * jnp.eye(3)[i] for i in range(2 if answers else 0)]
+        tried = [jnp.zeros(3)] * self.steps + [step * jnp.eye(3)[i] for i in range(3 if answers else 0)]
 
         def next_torus(state, way):
             k, aside = way
@@ -325,7 +325,7 @@ def _acting(finder: TorusFinder, x: Vec3, v: Vec3, J: Actions) -> _Acting:
 
     What is wrong with the torus that was tried last enters them by its square only: derivatives are those of
     one step from it, held fixed, but for the little by which fitted and interpolated tori let them answer to
-    it, some 3e-3.
+    it.
     """
     return finder._act(x, v, J)
 
@@ -344,7 +344,7 @@ def _(primals, tangents):
     )[1]
     moved: Any = None
     if by_point is not None:
-        moved = jnp.where(good, by_point + lax.stop_gradient(answers) @ by_point[:2], 0.0)
+        moved = jnp.where(good, by_point + lax.stop_gradient(answers) @ by_point, 0.0)
     share: Any = None
     if tangents[3] is not None:
         share = jnp.where(good, eqx.filter_jvp(lambda J: finder._share(J), (known,), tangents[3:])[1], 0.0)

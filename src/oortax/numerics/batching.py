@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 _KEPT_CHUNKS = 16
+_KEPT = "kept"
 
 
 def chunked_map(f: Callable, xs: Any, batch_size: int | None) -> Any:
@@ -33,12 +34,9 @@ def chunked_map(f: Callable, xs: Any, batch_size: int | None) -> Any:
     return jax.tree.map(lambda a: a.reshape(chunks * batch_size, *a.shape[2:])[:n], ys)
 
 
-KEPT = "kept"
-
-
 def kept(found: Any) -> Any:
     """The same, by a name: what `recomputed` does not compute again, the result of an iteration."""
-    return jax.tree.map(lambda a: checkpoint_name(a, KEPT), found)
+    return jax.tree.map(lambda a: checkpoint_name(a, _KEPT), found)
 
 
 def recomputed(f: Callable) -> Callable:
@@ -47,7 +45,7 @@ def recomputed(f: Callable) -> Callable:
     For points that take few numbers to fill hundreds of intermediates: writing these for a batch of points,
     and reading them back, takes longer than computing them where they are needed, in the cache.
     """
-    return eqx.filter_checkpoint(f, policy=jax.checkpoint_policies.save_only_these_names(KEPT))
+    return eqx.filter_checkpoint(f, policy=jax.checkpoint_policies.save_only_these_names(_KEPT))
 
 
 def one_of_few(n: int) -> int:

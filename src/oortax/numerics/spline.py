@@ -95,9 +95,8 @@ def hermite(knots: Float[Array, " n"], table: Float[Array, "n k2"], x) -> Float[
     n, columns = table.shape
     k = columns // 2
     i = jnp.clip(jnp.sum(x > knots, dtype=jnp.int32) - 1, 0, n - 2)
-    first = knots[i]
-    h = knots[i + 1] - first
-    t = jnp.clip((x - first) / h, 0.0, 1.0)
+    h = knots[i + 1] - knots[i]
+    t = jnp.clip((x - knots[i]) / h, 0.0, 1.0)
     s = 1.0 - t
     low, high = table[i], table[i + 1]
     return (
