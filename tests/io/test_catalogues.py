@@ -161,6 +161,15 @@ def test_a_catalogue_has_a_form_of_its_own(document, folder):
     assert np.median(np.abs(again["mu_l"] - np.tile(stars["mu_l"], 2))) > 1.0
 
 
+def test_numbers_of_stars_count_only_where_none_is_left_out(document, folder):
+    """Of a random part of the stars ln A says nothing; of all of them the configuration's form does."""
+    document["inference"]["likelihood"] = "poisson"
+    with pytest.raises(ValueError, match=r'catalogues\.north: likelihood = "poisson".*30 of \d+ are drawn'):
+        build(document, folder)
+    document["catalogues"]["south"]["likelihood"] = "conditional"
+    assert len(build(document, folder).stars["north"].columns["l"]) == 30
+
+
 def two_components(document):
     """The document with a halo beside the disc."""
     document["components"]["disc"]["weight"] = 0.9

@@ -41,13 +41,13 @@ def _truth() -> model.Model:
 @pytest.fixture(scope="module", name="problem")
 def _problem(truth):
     """Stars of which most that are far away, in the north or at l > 180 deg are missing."""
-    found = model.predict(jax.random.key(5), truth.galaxy, truth.survey, 4 * N, outliers=truth.outliers)
+    found = model.predict(jax.random.key(5), truth.galaxy, truth.survey, 6 * N, outliers=truth.outliers)
     known = model.Catalogue.__dataclass_fields__
     columns = {name: np.array(values) for name, values in found.columns.items() if name in known}
     share = np.exp(-found.truth["s"] / 2.0) * np.where(columns["b"] > 0.0, 0.3, 1.0)
     share *= np.where(columns["l"] > np.pi, 0.5, 1.0)
     rng = np.random.default_rng(1)
-    kept = np.flatnonzero(rng.random(4 * N) < share)
+    kept = np.flatnonzero(rng.random(6 * N) < share)
     rows = rng.permutation(kept)[:N] if len(kept) >= N else kept
     assert len(rows) > 0.6 * N
     columns["v_los"][rows[:: len(rows) // 100]] = np.nan
@@ -93,7 +93,8 @@ def chance(g) -> float:
 def test_a_selection_by_place_that_is_not_known_does_no_harm(truth, problem, log_L):
     """Scores at the truth have mean 0 though most stars are missing; by the survey's own selection not."""
     assert 1e-3 < chance(scores(log_L, "kinematic", truth, problem)) < 0.999
-    assert chance(scores(log_L, "conditional", truth, problem)) < 1e-20
+    # Rounding makes the mock another one on another machine: chi^2 of 8 is some 100 +- 20, for p = 1e-6 it is 42.
+    assert chance(scores(log_L, "conditional", truth, problem)) < 1e-6
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from scipy.special import gammaln
 
 from oortax import df, inference, model, params, potential, stars, survey
 
@@ -95,6 +96,67 @@ def test_catalogues_agree_and_add_up(found):
     sum_of_both = sum(precision[(name,)] for name in N) - np.eye(len(FREE)) / 0.3**2
     np.testing.assert_allclose(precision[tuple(N)], sum_of_both, atol=0.05 * np.max(sum_of_both))
     assert np.all(np.diag(precision[tuple(N)]) > [np.diag(precision[(name,)]) for name in N])
+
+
+def test_poisson_form_shares_stars_out_among_catalogues(found):
+    """An integral over the number of stars; a view of a part of the populations lists its part of them."""
+
+    @jax.jit
+    def forms(data, log_number):
+        sights = {name: TRUTH.sight(name) for name in N}
+        found = []
+        for form in ("conditional", "poisson"):
+            settings = model.Settings(form=form)
+            several = {name: model.Observed(sights[name], *data[name], settings) for name in N}
+            found.append(model.log_likelihood_jointly(TRUTH.galaxy, several))
+            one = {"giants": several["giants"]}
+            found.append(model.log_likelihood_jointly(TRUTH.galaxy, one))
+        given = jax.vmap(lambda x: model.log_likelihood_jointly(TRUTH.galaxy, several, log_number=x))
+        log_A = [part.log_A for part in model.per_star_jointly(TRUTH.galaxy, several).values()]
+        return found, given(log_number), jnp.stack(log_A)
+
+    x = np.linspace(2.0, 40.0, 7601)
+    (both, one, shared, alone), of_number, log_A = forms(found, jnp.asarray(x))
+    assert float(one) == pytest.approx(float(alone), abs=1e-9)
+    # The trapezium rule of a smooth peak is exact; ln Gamma of the number of all stars is left out.
+    n = sum(N.values())
+    peak = float(of_number.max())
+    integral = peak + np.log(np.sum(np.exp(np.asarray(of_number) - peak)) * (x[1] - x[0])) - gammaln(n)
+    assert float(shared) == pytest.approx(integral, abs=1e-6)
+    share = log_A - np.logaddexp(*np.asarray(log_A))
+    assert float(shared - both) == pytest.approx(float(np.array(list(N.values())) @ share), abs=1e-6)
+
+
+def test_a_survey_of_a_part_of_the_populations_lists_its_part(found):
+    """Of two discs that differ in nothing a survey that shows one lists its weight's share."""
+    disc = TRUTH.galaxy.components["disc"]
+    twins = {"a": model.Component(disc.df, disc.stars, 0.3), "b": model.Component(disc.df, disc.stars)}
+    view = TRUTH.catalogues["giants"]
+    of = {"all": (), "a": ("a",)}
+    views = {
+        name: model.View(view.selection, view.errors, components=components)
+        for name, components in of.items()
+    }
+    tree = model.Model(model.Galaxy(TRUTH.galaxy.potential, twins), catalogues=views)
+
+    catalogue, _ = found["giants"]
+    data = {
+        name: (catalogue, model.make_nodes(catalogue, sight.galaxy, sight.survey, 1))
+        for name, sight in ((name, tree.sight(name)) for name in of)
+    }
+
+    @jax.jit
+    def ln_L(data):
+        sights = {name: tree.sight(name) for name in of}
+        several = {
+            form: {name: model.Observed(sights[name], *data[name], model.Settings(form=form)) for name in of}
+            for form in ("conditional", "poisson")
+        }
+        return [model.log_likelihood_jointly(tree.galaxy, each) for each in several.values()]
+
+    conditional, shared = ln_L(data)
+    expected = N["giants"] * (np.log(1.0 / 1.3) + np.log(0.3 / 1.3))
+    assert float(shared - conditional) == pytest.approx(expected, rel=1e-9)
 
 
 def per_star(name):

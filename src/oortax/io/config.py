@@ -82,8 +82,10 @@ class Inference:
     finder : kind of action finder, used for stars and normalisation alike; "TorusFinder" fits a library of
         tori where the fit starts, and again at its maximum
     tori : options of `dynamics.pilot_tori` for it, such as {max_tori = 2000, tol = 1e-3}
-    likelihood : "conditional" (given the number of stars), "poisson", or "kinematic" (given where each star
-        is and how bright: of surveys whose selection is not known); catalogues may have forms of their own
+    likelihood : "conditional" (given the number of stars), "poisson" (how the stars are shared out among
+        the catalogues of this form counts, too, whatever their number in the Galaxy), or "kinematic" (given
+        where each star is and how bright: of surveys whose selection is not known); catalogues may have
+        forms of their own
     seed : of every random draw
     chains, warmup, samples, target_accept, max_tree_depth : of NUTS
     stars : use at most this many stars of a catalogue, drawn at random; None uses all

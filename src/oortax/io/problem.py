@@ -102,6 +102,7 @@ def build(config: Config) -> Problem:
     model = _build_model(config, seen)
     priors, start = _priors(config, model)
     stars = {name: _used(config, part) for name, part in seen.items()}
+    _check_numbers(config, {name: (len(part.columns["l"]), stars[name]) for name, part in seen.items()})
     for name, part in model.constraints.items():
         try:
             part.check(model.galaxy.potential)
@@ -161,6 +162,19 @@ def _used(config: Config, part: _Selected) -> StarTable:
     report = part.report.with_notes([*notes, *missing_velocities(columns)])
     columns, report = _assume_errors(columns, part.errors, report, part.config.survey)
     return StarTable(columns, report, sha256(find_catalogue(part.config.catalogue, config.folder)))
+
+
+def _check_numbers(config: Config, of: Mapping[str, tuple[int, StarTable]]) -> None:
+    """Raise ValueError where the numbers of stars are to count and a part of them is left out."""
+    parts = config.star_catalogues()
+    counted = [name for name in of if (parts[name].likelihood or config.inference.likelihood) == "poisson"]
+    for name in counted if len(counted) > 1 else ():
+        n, used = of[name][0], len(of[name][1].columns["l"])
+        if used < n:
+            raise ValueError(
+                f'{f"catalogues.{name}" if name else "[data]"}: likelihood = "poisson" compares the catalogues\' '
+                f"numbers of stars, and {used:,} of {n:,} are drawn at random: remove stars and n_stars"
+            )
 
 
 def _survey_errors(survey: SurveyConfig, columns: Mapping[str, np.ndarray]) -> tuple[Any, list[str]]:

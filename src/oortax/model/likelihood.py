@@ -42,8 +42,9 @@ class Settings:
 
     Attributes
     ----------
-    form : "conditional" on the number of stars; "poisson"; or "kinematic", on where each star is, and how
-        bright, too: the density of its velocity alone, which no selection by place or magnitude changes
+    form : "conditional" on the number of stars; "poisson", their numbers too (see `log_likelihood_jointly`);
+        or "kinematic", on where each star is, and how bright, too: the density of its velocity alone, which
+        no selection by place or magnitude changes
     n_R, n_z : points of the density grid of a small volume; of a larger one more (`Nodes.more`)
     refine : multiplies the velocity nodes along each axis
     batch_size : star nodes handled at a time; bounds the memory whatever the number of stars
@@ -381,7 +382,8 @@ def log_likelihood(
         Name in `dynamics.FINDERS`, or a function potential -> action finder, such as `dynamics.pilot_tori`
         makes; the same for the stars and for the normalisation.
     log_number : scalar
-        For the Poisson form: ln of the number of stars of all components in the whole Galaxy.
+        For the Poisson form: ln of the number of stars of all components in the whole Galaxy. Without it
+        any number is as likely, and one catalogue alone has the conditional form's ln L.
 
     Accuracy: that of the nodes; `diagnose` measures it. Cost: one action evaluation per star node and per
     velocity node, linear in the number of stars; memory is bounded by `settings.batch_size`.
@@ -401,28 +403,36 @@ def log_likelihood_jointly(
     """ln L of several catalogues of one galaxy: the sum of `log_likelihood`; traceable and differentiable.
 
     Catalogues are taken for independent: a star that is in two of them counts twice. Each has its own
-    selection, components, magnitudes, outliers and nodes (`Model.sight`). With the Poisson form
-    `log_number` is one number for all, of stars in the whole Galaxy.
+    selection, components, magnitudes, outliers and nodes (`Model.sight`).
+
+    In the Poisson form catalogue c has N_c of an expected N_all A_c stars, A_c the share of all components'
+    stars that it lists, outliers included: sum_c [N_c ln(N_all A_c) - N_all A_c] is added to the conditional
+    form's ln L. `log_number` is ln N_all, one number for all catalogues. Without it N_all is integrated over
+    with a flat prior in ln N_all, which leaves how the stars are shared out among the catalogues:
+
+        sum_c N_c ln(A_c / sum A),
+
+    nothing where there is but one, and up to a constant. A_c are of the same kind of stars only where the
+    catalogues' magnitudes are the components' own: F(M) of whatever kind counts as 1.
     """
     stars = per_star_jointly(galaxy, catalogues, finder=finder)
-    total = jnp.zeros(())
-    for name, observed in catalogues.items():
-        total = total + _of_form(stars[name], observed, log_number)
-    return total
-
-
-def _of_form(stars: PerStar, observed: Observed, log_number: Any) -> Scalar:
-    """ln L of one catalogue in the form that its settings say."""
-    conditional = jnp.sum(stars.log_L)
-    if observed.settings.form != "poisson":
-        return conditional
+    total = sum((jnp.sum(each.log_L) for each in stars.values()), jnp.zeros(()))
+    counted = {name: each for name, each in catalogues.items() if each.settings.form == "poisson"}
+    if not counted:
+        return total
+    log_A = jnp.stack([_log_share(galaxy, stars[name], each.sight) for name, each in counted.items()])
+    N = jnp.asarray([len(each.catalogue) for each in counted.values()], log_A.dtype)
     if log_number is None:
-        raise ValueError("the Poisson form needs log_number, ln of the number of stars in the Galaxy")
-    outliers, N = observed.sight.outliers, len(observed.catalogue)
-    log_expected = log_number + stars.log_A
-    if outliers is not None:
-        log_expected = log_expected - jnp.log1p(-outliers.fraction)
-    return conditional + N * log_expected - jnp.exp(log_expected)
+        return total + N @ (log_A - jax.nn.logsumexp(log_A))
+    return total + N @ (log_number + log_A) - jnp.sum(jnp.exp(log_number + log_A))
+
+
+def _log_share(galaxy: Galaxy, stars: PerStar, sight: Sight) -> Scalar:
+    """ln of the share of the Galaxy's stars that a catalogue lists, its outliers with them."""
+    weights = galaxy.log_weights()
+    seen = [weights[i] for i, name in enumerate(galaxy.names) if name in sight.galaxy.names]
+    log_A = stars.log_A + jax.nn.logsumexp(jnp.stack(seen))
+    return log_A if sight.outliers is None else log_A - jnp.log1p(-sight.outliers.fraction)
 
 
 log_likelihood.per_star = per_star  # type: ignore[attr-defined]
