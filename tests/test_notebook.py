@@ -94,7 +94,7 @@ def test_the_integrals_run(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_globular_clusters_run(tmp_path, monkeypatch):
-    # Most of its time is spent in the programs, not in compiling them: a kernel that optimises them is faster.
+    # Most of its time goes into the programs, not into compiling them: a kernel that optimises is faster.
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     text, figures = executed(read("globular_clusters"), tmp_path, r"N_DRAWS = \d+", "N_DRAWS = 32")
     assert "68 used" in text and figures == 3

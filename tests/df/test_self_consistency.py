@@ -127,10 +127,8 @@ def test_a_disc_and_a_bulge_in_a_halo():
     assert float(value) == pytest.approx(float(v_c(potential.expand(found.potential))), rel=1e-3)
     # All at once, in shares that let none hide behind another: each model costs ten seconds.
     shares = {"M": 0.02, "J_phi0": -0.03, "J_r0": 0.04}
-    ends = [
-        v_c(find(found, 1e-4, **{name: at * (1.0 + h * shares[name]) for name, at in theta.items()}).potential)
-        for h in (-1.0, 1.0)
-    ]
+    changed = [{name: at * (1.0 + h * shares[name]) for name, at in theta.items()} for h in (-1.0, 1.0)]
+    ends = [v_c(find(found, 1e-4, **each).potential) for each in changed]
     parts = {name: float(slope[name]) * at * shares[name] for name, at in theta.items()}
     # tol = 1e-4 in ln rho leaves some 1e-4 km/s; the third order of the steps is as small.
     off = sum(parts.values()) - 0.5 * float(ends[1] - ends[0])

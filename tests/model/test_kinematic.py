@@ -93,7 +93,7 @@ def chance(g) -> float:
 def test_a_selection_by_place_that_is_not_known_does_no_harm(truth, problem, log_L):
     """Scores at the truth have mean 0 though most stars are missing; by the survey's own selection not."""
     assert 1e-3 < chance(scores(log_L, "kinematic", truth, problem)) < 0.999
-    # Rounding makes the mock another one on another machine: chi^2 of 8 is some 100 +- 20, for p = 1e-6 it is 42.
+    # Rounding makes the mock another one on another machine: chi^2 is some 100 +- 20, for p = 1e-6 it is 42.
     assert chance(scores(log_L, "conditional", truth, problem)) < 1e-6
 
 

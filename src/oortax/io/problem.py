@@ -171,9 +171,10 @@ def _check_numbers(config: Config, of: Mapping[str, tuple[int, StarTable]]) -> N
     for name in counted if len(counted) > 1 else ():
         n, used = of[name][0], len(of[name][1].columns["l"])
         if used < n:
+            where = f"catalogues.{name}" if name else "[data]"
             raise ValueError(
-                f'{f"catalogues.{name}" if name else "[data]"}: likelihood = "poisson" compares the catalogues\' '
-                f"numbers of stars, and {used:,} of {n:,} are drawn at random: remove stars and n_stars"
+                f'{where}: likelihood = "poisson" compares the catalogues\' numbers of stars, and '
+                f"{used:,} of {n:,} are drawn at random: remove stars and n_stars"
             )
 
 
