@@ -13,10 +13,14 @@ the potential, `PilotTori`; what the library answers once is in the price of 819
 hold the tori of the two disc families, and of halo and stream; "build s" is their fit, with compilation;
 "tori %" the least share of a family's points that they serve. OrbitAveraged: eight orbits a family, six
 points each. galpy: its Staeckel C code. AGAMA: quoted from the project's own measurements on another machine.
+With OORTAX_FINDERS=DIR the rows of a potential are kept in that folder, so that an interrupted run goes on.
 """
 
 import csv
+import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
@@ -214,11 +218,27 @@ def of_dehnen_binney() -> list[dict[str, Any]]:
     return [{"potential": "dehnen_binney_1996"} | entry for entry in rows]
 
 
-def main() -> list[dict[str, Any]]:
-    """All rows."""
+PARTS = {"mw_potential_2014": of_milky_way, "dehnen_binney_1996": of_dehnen_binney}
+
+
+def part(name: str) -> list[dict[str, Any]]:
+    """The rows of one potential, kept in the folder that OORTAX_FINDERS names."""
+    folder = os.environ.get("OORTAX_FINDERS")
+    kept = None if folder is None else Path(folder) / f"{name}.json"
+    if kept is not None and kept.is_file():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    rows = PARTS[name]()
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(rows), encoding="utf-8")
+    return rows
+
+
+def main(names: Sequence[str] = tuple(PARTS)) -> list[dict[str, Any]]:
+    """All rows, or those of some potentials."""
     ox.enable_x64()
-    return of_milky_way() + of_dehnen_binney()
+    return [row for name in names for row in part(name)]
 
 
 if __name__ == "__main__":
-    print(actions.table(main()))
+    print(actions.table(main(sys.argv[1:] or tuple(PARTS))))
