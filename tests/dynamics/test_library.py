@@ -140,7 +140,30 @@ def test_libraries_are_saved_and_loaded(library, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded, library)
 
 
+def test_tori_are_fitted_where_there_are_stars():
+    """Of a wide range with few tori: better ones for the stars, and no others."""
+    wide = {"total": (200.0, 3000.0), "radial": (0.0, 0.5), "vertical": (0.0, 0.5)}
+    u = np.random.default_rng(4).normal(size=(500, 3))
+    stars = np.array([60.0, 20.0, 900.0]) * np.exp(np.array([0.3, 0.3, 0.1]) * u) * [1.0, 1.0, -1.0]
+    stars[0] = np.nan
+    options = {"tol": 1e-4, "max_tori": 500, "batch_size": 16, "progress": False}
+    blind, found = (
+        dynamics.fit_library(POT, **wide, **options, stars=at) for at in (None, jnp.asarray(stars))
+    )
+    assert len(found.tori.E) <= 500
+    place = jax.vmap(lambda library, J: library.place(J)[1], (None, 0))
+    errors = [
+        np.asarray(library.residual[place(library, jnp.asarray(stars[1:]))]) for library in (blind, found)
+    ]
+    assert np.median(errors[1]) < 0.5 * np.median(errors[0])
+    q = np.asarray(jax.vmap(to_grid)(jnp.asarray(stars[1:])))
+    for cell in np.flatnonzero(~found.leaves()):
+        assert np.any(np.all((q >= found.lower[cell]) & (q < found.upper[cell]), axis=1)), cell
+
+
 BAD = {
+    "shape of the stars": ({"stars": np.ones((3, 2))}, r"\(3, 2\)"),
+    "no stars": ({"stars": np.full((3, 3), np.nan)}, "finite"),
     "falling": ({"total": (1000.0, 500.0)}, "total"),
     "no total": ({"total": (0.0, 500.0)}, "total"),
     "radial orbits": ({"radial": (0.0, 1.0)}, "radial"),

@@ -3,6 +3,7 @@
 from typing import final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -76,8 +77,9 @@ def pilot_tori(
     tol, n_modes, max_tori, damping, batch_size, progress : as for `fit_library`
 
     The library's range of ln(J_r + J_z + |J_phi|) and of the shares is that of all but 0.1 % of the stars, by
-    the fudge, with some margin, and down to circular and planar orbits; beyond, the fudge serves. Raises
-    ValueError for stars of the wrong shape or if none is bound.
+    the fudge, with some margin, and down to circular and planar orbits; beyond, the fudge serves. Its tori
+    are where the stars are (`stars` of `fit_library`). Raises ValueError for stars of the wrong shape or if
+    none is bound.
 
     >>> tori = pilot_tori(pot, x, v)  # doctest: +SKIP
     >>> value = model.log_likelihood(galaxy, survey, catalogue, nodes, finder=tori)  # doctest: +SKIP
@@ -87,11 +89,11 @@ def pilot_tori(
         raise ValueError(f"x, v have shapes {x.shape}, {v.shape}: (n, 3) each is needed")
     require_float64("pilot_tori", x, v)
     potential = expand(potential)
-    q = np.asarray(_grid_places(potential, x, v))
-    q = q[np.all(np.isfinite(q), axis=1)]
-    if len(q) == 0:
+    J = np.asarray(_actions(potential, x, v))
+    J = J[np.all(np.isfinite(J), axis=1)]
+    if len(J) == 0:
         raise ValueError("no star is bound in this potential: give one in which the stars are orbits")
-    low, high = np.quantile(q, [_TAIL, 1.0 - _TAIL], axis=0)
+    low, high = np.quantile(np.asarray(jax.vmap(to_grid)(jnp.asarray(J))), [_TAIL, 1.0 - _TAIL], axis=0)
     share = np.minimum((high[1:] + _MARGIN) ** 2, (_MOST_RADIAL, _MOST_VERTICAL))
     library = fit_library(
         potential,
@@ -102,6 +104,7 @@ def pilot_tori(
         n_modes=n_modes,
         max_tori=max_tori,
         damping=damping,
+        stars=jnp.asarray(J),
         batch_size=batch_size,
         progress=progress,
     )
@@ -109,6 +112,6 @@ def pilot_tori(
 
 
 @eqx.filter_jit
-def _grid_places(potential, x, v) -> Float[Array, "n 3"]:
+def _actions(potential, x, v) -> Float[Array, "n 3"]:
     fudge = StaeckelFudge(potential)
-    return lax.map(lambda star: to_grid(fudge.actions(*star)), (x, v), batch_size=2048)
+    return lax.map(lambda star: fudge.actions(*star), (x, v), batch_size=2048)

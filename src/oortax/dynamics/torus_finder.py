@@ -13,6 +13,7 @@ from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.library import TorusLibrary, at_actions, node_weights, refit_library
 from oortax.dynamics.torus.linear import LinearTori
+from oortax.dynamics.torus.scaled import in_their_own_units, in_units, size
 from oortax.dynamics.torus.torus import Torus
 from oortax.numerics.batching import kept, recomputed
 from oortax.numerics.implicit import moving_as
@@ -133,11 +134,12 @@ class TorusFinder(AbstractActionFinder):
             raise ValueError("both linear and refit make the tori those of potential: leave out one")
         self.fudge = StaeckelFudge(potential)
         self.library = refit_library(self.fudge.potential, library, steps=refit) if refit > 0 else library
-        self.table = _packed(self.library.tori)
+        self.table = _packed(in_their_own_units(self.library.tori))
         self.change = None
         if linear is not None:
             dS, dE = linear(self.fudge.potential)
-            self.change = jnp.concatenate([dE[:, None], dS], axis=1)
+            s = jax.vmap(size)(self.library.tori.J)[:, None]
+            self.change = jnp.concatenate([dE[:, None], dS / s], axis=1)
         self.steps, self.moving = steps, refit > 0 or linear is not None
 
     @property
@@ -268,10 +270,11 @@ class TorusFinder(AbstractActionFinder):
     def _torus(self, J: Actions) -> Torus:
         _, cell, at = self.library.place(J)
         row = mean_of_rows(self.table, self.library.nodes, cell, node_weights(at))
-        torus = at_actions(_unpacked(row, self.library.tori), J)
+        s = size(J)
+        torus = at_actions(in_units(_unpacked(row, self.library.tori), s), J)
         if self.change is not None:
             moved = mean_of_rows(self.change, self.library.nodes, cell, node_weights(at))
-            torus = eqx.tree_at(lambda t: (t.E, t.S), torus, (torus.E + moved[0], torus.S + moved[1:]))
+            torus = eqx.tree_at(lambda t: (t.E, t.S), torus, (torus.E + moved[0], torus.S + s * moved[1:]))
         return eqx.tree_at(lambda t: t.residual, torus, self.library.residual[cell])
 
     def _share(self, J: Actions) -> Scalar:

@@ -6,7 +6,7 @@ nodes, which it shares with its neighbours, and is bisected where its polynomial
 """
 
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from oortax.dynamics.torus.fit import LEAST
+from oortax.dynamics.torus.mended import NODES, mend
+from oortax.dynamics.torus.scaled import in_their_own_units, in_units, size
 from oortax.dynamics.torus.tori import CHUNK, fit_tori, refit_tori
 from oortax.dynamics.torus.torus import Torus, residual
 from oortax.potential.base import AbstractPotential
@@ -24,11 +26,13 @@ from oortax.potential.from_density import expand
 from oortax.results import Result
 from oortax.types import Actions
 
-# Nodes of a cell along an axis, and powers of the place there -> Lagrange's polynomials.
-_NODES = -np.cos(np.arange(4) * np.pi / 3.0)
-_LAGRANGE = np.linalg.inv(np.vander(_NODES, increasing=True)).round(12)
+# Powers of the place in a cell -> Lagrange's polynomials.
+_LAGRANGE = np.linalg.inv(np.vander(NODES, increasing=True)).round(12)
 _NAMES = ("total", "radial", "vertical")
 _DEPTH = 24
+# With stars: so many cells are cut at a time, none that holds less than this share of the stars, and where
+# there are no tori their error is taken for this.
+_AT_ONCE, _FEWEST, _WITHOUT = 8, 5e-4, 0.1
 
 
 def to_grid(J: Actions) -> Float[Array, "3"]:
@@ -124,11 +128,11 @@ def _interpolated(tori: Torus, nodes, x, J) -> Torus:
     weight = node_weights(x)
 
     def mean(leaf):
-        at_nodes = leaf[nodes]
         floating = jnp.issubdtype(leaf.dtype, jnp.floating)
-        return jnp.tensordot(weight, at_nodes, 1) if floating else at_nodes[0]
+        return jnp.tensordot(weight, leaf, 1) if floating else leaf[0]
 
-    return at_actions(jax.tree.map(mean, tori), J)
+    at_nodes = in_their_own_units(jax.tree.map(lambda leaf: leaf[nodes], tori))
+    return at_actions(in_units(jax.tree.map(mean, at_nodes), size(J)), J)
 
 
 def node_weights(x: Float[Array, "3"]) -> Float[Array, " nodes"]:
@@ -165,6 +169,7 @@ def fit_library(
     n_modes: int = 22,
     max_tori: int = 20000,
     damping: float = LEAST,
+    stars: Float[Array, "n 3"] | None = None,
     batch_size: int | None = None,
     progress: bool = True,
 ) -> TorusLibrary:
@@ -185,10 +190,14 @@ def fit_library(
     n_modes : terms of each torus
     max_tori : no cell is cut that would need more
     damping : as for `fit_tori`; try 1e-3 where many orbits are resonant, and compare `residual`
+    stars : (n, 3) actions of stars that the library is to serve; cells are then cut in the order of what
+        their stars stand to gain, and not at all where there are hardly any: of a wide range, parts of which
+        have no tori, all of `max_tori` may be needed elsewhere
     batch_size : as for `fit_tori`
     progress : show the number of tori
 
-    Raises ValueError for empty or impossible ranges and for what `fit_tori` refuses.
+    Raises ValueError for empty or impossible ranges, for stars of another shape, and for what `fit_tori`
+    refuses.
 
     >>> library = fit_library(pot, total=(1000.0, 3000.0))  # doctest: +SKIP
     >>> x, v = library(jnp.array([30.0, 10.0, 1800.0])).phase_point(theta)  # doctest: +SKIP
@@ -196,7 +205,7 @@ def fit_library(
     lower, upper = _range(total, radial, vertical)
     if not tol > 0.0 or not isinstance(max_tori, int) or max_tori < 64:
         raise ValueError(f"tol = {tol!r}, max_tori = {max_tori!r}: tol > 0 and at least 64 tori are needed")
-    grid = _Grid(expand(potential), n_modes, batch_size, tol, damping)
+    grid = _Grid(expand(potential), n_modes, batch_size, tol, damping, _places(stars))
     bar = Progress(
         SpinnerColumn(),
         TextColumn("library of tori: {task.completed} tori, {task.fields[cells]} cells"),
@@ -210,6 +219,22 @@ def fit_library(
             grid.cut(poor)
             bar.update(task, completed=len(grid.q), cells=len(grid.lower))
     return grid.library()
+
+
+def _places(stars: Any) -> np.ndarray | None:
+    """q of stars, those that are not finite left out."""
+    if stars is None:
+        return None
+    stars = jnp.asarray(stars)
+    if stars.ndim != 2 or stars.shape[1] != 3:
+        raise ValueError(f"stars have shape {stars.shape}: actions (n, 3) are needed")
+    q = np.asarray(jax.vmap(to_grid)(stars))
+    q = q[np.all(np.isfinite(q), axis=1)]
+    if len(q) == 0:
+        raise ValueError(
+            "none of the stars has finite actions: leave stars out for a library of its whole range"
+        )
+    return q
 
 
 def refit_library(potential: AbstractPotential, library: TorusLibrary, *, steps: int = 2) -> TorusLibrary:
@@ -244,7 +269,8 @@ def moved_library(
         batch_size=batch_size,
         progress=False,
     )
-    tori = jax.tree.map(lambda leaf: leaf[: len(J)], tori)
+    tori = mend(jax.tree.map(lambda leaf: leaf[: len(J)], tori), np.asarray(library.nodes[library.leaves()]))
+    tori = jax.tree.map(jnp.asarray, tori)
     errors = _errors(potential, tori, library.nodes, library.lower, library.upper)
     worst = jnp.where(library.leaves(), _whole(errors), jnp.inf)
     return eqx.tree_at(lambda l: (l.tori, l.residual), library, (tori, worst))
@@ -303,10 +329,18 @@ def _whole(errors: Float[Array, "cells 3"]) -> Float[Array, " cells"]:
 class _Grid:
     """The grid while it grows, on the host."""
 
-    def __init__(self, potential, n_modes: int, batch_size: int | None, tol: float, damping: float):
+    def __init__(
+        self,
+        potential,
+        n_modes: int,
+        batch_size: int | None,
+        tol: float,
+        damping: float,
+        stars: np.ndarray | None = None,
+    ):
         options = {"damping": damping, "batch_size": batch_size, "progress": False}
         self.fit = partial(fit_tori, potential, tol=1.0, n_modes=(n_modes,), **options)
-        self.potential, self.tol, self.damping = potential, tol, damping
+        self.potential, self.tol, self.damping, self.stars = potential, tol, damping, stars
         self.places: dict[tuple, int] = {}
         self.q: list[np.ndarray] = []
         self.tori: Torus | None = None
@@ -316,7 +350,7 @@ class _Grid:
 
     def add(self, lower: np.ndarray, upper: np.ndarray) -> None:
         """Cells with their tori and errors."""
-        x = np.stack(np.meshgrid(_NODES, _NODES, _NODES, indexing="ij"), axis=-1).reshape(-1, 3)
+        x = np.stack(np.meshgrid(NODES, NODES, NODES, indexing="ij"), axis=-1).reshape(-1, 3)
         q = lower[:, None] + 0.5 * (x + 1.0) * (upper - lower)[:, None]
         nodes, new = np.zeros(q.shape[:2], int), []
         for place in np.ndindex(*nodes.shape):
@@ -345,8 +379,11 @@ class _Grid:
         for k in range(0, len(nodes), size):
             rows = np.resize(np.arange(k, min(k + size, len(nodes))), size)
             own = jax.tree.map(lambda leaf, rows=rows: leaf[nodes[rows].ravel()], self.tori)
-            index = jnp.arange(size * 64).reshape(size, 64)
-            errors = _errors(self.potential, own, index, jnp.asarray(lower[rows]), jnp.asarray(upper[rows]))
+            index = np.arange(size * 64).reshape(size, 64)
+            own = mend(own, index)
+            errors = _errors(
+                self.potential, own, jnp.asarray(index), jnp.asarray(lower[rows]), jnp.asarray(upper[rows])
+            )
             found.append(np.asarray(errors)[: len(nodes) - k])
         return np.concatenate(found)
 
@@ -362,15 +399,29 @@ class _Grid:
         deep = np.min((self.upper - self.lower) / (self.upper[0] - self.lower[0]), axis=1) < 2.0**-6
         poor = np.flatnonzero(leaf & (worst > aim) & ~deep)
         # Two new cells of 64 nodes, a quarter to a half of them shared.
-        room = (max_tori - len(self.q)) // 96
-        return poor[np.argsort(-worst[poor], kind="stable")][: max(room, 0)]
+        room = max((max_tori - len(self.q)) // 96, 0)
+        if self.stars is None:
+            return poor[np.argsort(-worst[poor], kind="stable")][:room]
+        held = self._shares(poor)
+        wanted = np.argsort(-held * np.minimum(worst[poor], _WITHOUT), kind="stable")[: min(room, _AT_ONCE)]
+        return poor[wanted[held[wanted] >= _FEWEST]]
+
+    def _shares(self, cells: np.ndarray) -> np.ndarray:
+        """The share of the stars in each of some cells."""
+        assert self.stars is not None
+        inside = [
+            np.all((self.stars >= self.lower[cell]) & (self.stars < self.upper[cell]), axis=1)
+            for cell in cells
+        ]
+        return np.array([np.mean(each) for each in inside])
 
     def cut(self, cells: np.ndarray) -> None:
         """Bisect cells, each along the axis in which it fails most."""
         errors = self.errors[cells]
-        # Where there is no telling: the widest.
+        # Where there is no telling: along which most tori fail or change their family, else the widest.
         width = (self.upper - self.lower)[cells] / (self.upper[0] - self.lower[0])
-        axis = np.where(np.isfinite(errors).all(axis=1), errors.argmax(axis=1), width.argmax(axis=1))
+        untold = np.where(np.isfinite(errors), 0.0, 1.0 + self._changes(cells) + 0.1 * width)
+        axis = np.where(np.isfinite(errors).all(axis=1), errors.argmax(axis=1), untold.argmax(axis=1))
         rows = np.arange(len(cells))
         middle = 0.5 * (self.lower + self.upper)[cells, axis]
         upper, lower = self.upper[cells].copy(), self.lower[cells].copy()
@@ -379,18 +430,34 @@ class _Grid:
         self.child[cells] = len(self.lower) + np.stack([rows, rows + len(cells)], axis=1)
         self.add(np.concatenate([self.lower[cells], lower]), np.concatenate([upper, self.upper[cells]]))
 
+    def _changes(self, cells: np.ndarray) -> np.ndarray:
+        """How many pairs of neighbours along each axis differ in whether there is a torus, or which."""
+        assert self.tori is not None
+        good, box = self.tori.code == Result.OK, self.tori.transformation.box
+        kind = np.asarray(np.where(good, np.where(box, 2, 1), 0))[self.nodes[cells]].reshape(-1, 4, 4, 4)
+        differ = [np.diff(kind, axis=1 + axis) != 0 for axis in range(3)]
+        return np.stack([each.sum(axis=(1, 2, 3)) for each in differ], axis=1)
+
     def library(self) -> TorusLibrary:
-        """What was built."""
-        worst = jnp.where(self.child[:, 0] < 0, _whole(jnp.asarray(self.errors)), jnp.inf)
+        """What was built: each leaf mends nodes without tori for itself."""
+        assert self.tori is not None
+        leaf = self.child[:, 0] < 0
+        worst = jnp.where(leaf, _whole(jnp.asarray(self.errors)), jnp.inf)
+        mended = leaf & np.isfinite(worst)
+        cells, which = np.nonzero(mended[:, None] & (self.tori.code[self.nodes] != Result.OK))
+        tori = jax.tree.map(lambda each: np.concatenate([each, each[self.nodes[cells, which]]]), self.tori)
+        nodes = self.nodes.copy()
+        nodes[cells, which] = len(self.q) + np.arange(len(cells))
+        tori = mend(tori, nodes[mended])
         return TorusLibrary(
             lower=jnp.asarray(self.lower),
             upper=jnp.asarray(self.upper),
             axis=jnp.asarray(self.axis),
             cut=jnp.asarray(self.where),
             child=jnp.asarray(self.child),
-            nodes=jnp.asarray(self.nodes),
+            nodes=jnp.asarray(nodes),
             residual=worst,
             tol=jnp.asarray(self.tol),
             damping=jnp.asarray(self.damping),
-            tori=jax.tree.map(jnp.asarray, self.tori),
+            tori=jax.tree.map(jnp.asarray, tori),
         )
