@@ -4,7 +4,8 @@ Run `python benchmarks/nuts.py` (an hour; `--finder InterpolatedFudge --stars 20
 runs in a process of its own with an empty cache of compiled programs; two chains of 100 + 500 draws, with
 tori 100 + 320. s: the whole command, compilation, maximum, libraries of tori and pictures included; R-hat,
 ESS: the largest and the smallest bulk effective number of draws, of all parameters; gradients: of both
-chains, warm-up included; ESS per gradient, and per second of the whole command.
+chains, warm-up included; ESS per gradient, and per second of the whole command. With OORTAX_NUTS=DIR a
+row is kept in that folder, so that an interrupted run goes on.
 """
 
 import argparse
@@ -63,10 +64,23 @@ def row(finder: str, stars: int, samples: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def _kept(finder: str, stars: int, samples: int, folder: Path) -> dict[str, Any]:
+    """A row, from the folder that OORTAX_NUTS names if it is there."""
+    where = os.environ.get("OORTAX_NUTS")
+    file = None if where is None else Path(where) / f"{finder}-{stars}-{samples}.json"
+    if file is not None and file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    found = row(finder, stars, samples, folder)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
 def main(finders: Sequence[str] = tuple(RUNS), stars: int | None = None) -> list[dict[str, Any]]:
     """One row a finder."""
     with tempfile.TemporaryDirectory() as folder:
-        return [row(each, stars or RUNS[each][0], RUNS[each][1], Path(folder)) for each in finders]
+        return [_kept(each, stars or RUNS[each][0], RUNS[each][1], Path(folder)) for each in finders]
 
 
 if __name__ == "__main__":
