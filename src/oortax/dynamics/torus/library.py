@@ -1,8 +1,9 @@
 """A library of tori: fitted at the nodes of an adaptive grid in action space, interpolated in between.
 
 Coordinates are q = (ln s, sqrt(J_r/s), sqrt(J_z/(J_z + |J_phi|))) with s = J_r + J_z + |J_phi|: what
-describes a torus is smooth in them down to circular and planar orbits. A cell holds 4^3 Chebyshev-Lobatto
-nodes, which it shares with its neighbours, and is bisected where its polynomials fail.
+describes a torus, in units of its actions, is smooth in them down to circular and planar orbits, and hardly
+depends on s. A cell holds 4^3 Chebyshev-Lobatto nodes, which it shares with its neighbours, and is bisected
+where its polynomials fail.
 """
 
 from functools import partial

@@ -28,6 +28,8 @@ def mend(tori: Torus, nodes: np.ndarray) -> Torus:
     one the first has its way. Their code becomes OK, their residual is infinite.
     """
     good = np.asarray(tori.code) == Result.OK
+    if good[np.asarray(nodes)].all():
+        return tori
     leaves, tree = jax.tree.flatten(in_their_own_units(tori))
     leaves = [np.array(leaf) for leaf in leaves]
     smooth = [leaf for leaf in leaves if np.issubdtype(leaf.dtype, np.floating)]
