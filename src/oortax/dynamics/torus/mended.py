@@ -75,10 +75,8 @@ def _roughness() -> np.ndarray:
     line = (np.outer(low, low) + np.outer(high, high)) * (2.0 / 3.0)
     line = line + (np.outer(low, high) + np.outer(high, low)) / 3.0
     one = np.eye(4)
-    return sum(
-        np.kron(np.kron(*pair), last)
-        for *pair, last in ((line, one, one), (one, line, one), (one, one, line))
-    )
+    along = (line, one, one), (one, line, one), (one, one, line)
+    return np.sum([np.kron(np.kron(a, b), c) for a, b, c in along], axis=0)
 
 
 _ROUGHNESS = _roughness()
