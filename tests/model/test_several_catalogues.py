@@ -146,17 +146,50 @@ def test_a_survey_of_a_part_of_the_populations_lists_its_part(found):
     }
 
     @jax.jit
-    def ln_L(data):
-        sights = {name: tree.sight(name) for name in of}
+    @jax.value_and_grad
+    def shared(w, data):
+        """What the Poisson form adds, of a weight."""
+        at = params.replace(tree, {"components.a.weight": w})
         several = {
-            form: {name: model.Observed(sights[name], *data[name], model.Settings(form=form)) for name in of}
+            form: {
+                name: model.Observed(at.sight(name), *data[name], model.Settings(form=form)) for name in of
+            }
             for form in ("conditional", "poisson")
         }
-        return [model.log_likelihood_jointly(tree.galaxy, each) for each in several.values()]
+        conditional, poisson = (model.log_likelihood_jointly(at.galaxy, each) for each in several.values())
+        return poisson - conditional
 
-    conditional, shared = ln_L(data)
-    expected = N["giants"] * (np.log(1.0 / 1.3) + np.log(0.3 / 1.3))
-    assert float(shared - conditional) == pytest.approx(expected, rel=1e-9)
+    # Where the other twin is all but gone, too.
+    for w in (0.3, 1e-6, 1.0 - 1e-9):
+        value, slope = shared(w, data)
+        assert float(value) == pytest.approx(N["giants"] * np.log(w / (1.0 + w) ** 2), rel=1e-8)
+        assert float(slope) == pytest.approx(N["giants"] * (1.0 / w - 2.0 / (1.0 + w)), rel=1e-6, abs=1e-5)
+    high, low = (float(shared(0.3 + h, data)[0]) for h in (1e-4, -1e-4))
+    assert float(shared(0.3, data)[1]) == pytest.approx((high - low) / 2e-4, rel=1e-6)
+
+
+def test_the_share_of_a_catalogue_has_its_derivatives(found):
+    """In the flattening, which moves stars in and out of the surveys' cones: against differences."""
+
+    @jax.jit
+    def shared(q, data):
+        def value(q):
+            tree = params.replace(TRUTH, {"potential.q": q})
+            several = {
+                form: {
+                    name: model.Observed(tree.sight(name), *data[name], model.Settings(form=form))
+                    for name in N
+                }
+                for form in ("conditional", "poisson")
+            }
+            forms = [model.log_likelihood_jointly(tree.galaxy, each) for each in several.values()]
+            return forms[1] - forms[0]
+
+        return jax.jvp(value, (q,), (jnp.ones(()),))
+
+    slope, (high, low) = shared(0.8, found)[1], (shared(0.8 + h, found)[0] for h in (1e-4, -1e-4))
+    assert abs(float(slope)) > 1.0
+    assert float(slope) == pytest.approx(float(high - low) / 2e-4, rel=1e-4)
 
 
 def per_star(name):
