@@ -2,7 +2,7 @@
 
 Run `python benchmarks/nuts.py` (half an hour; `--stars 2000` for less; `--finder TorusFinder` is 1,000 stars,
 tori, and 320 draws). The command runs in a process of its own with an empty cache of compiled programs; two
-chains of 100 + 500 draws. s: the whole command, compilation, maximum and pictures included; R-hat, ESS: the
+chains of 60 + 640 draws. s: the whole command, compilation, maximum and pictures included; R-hat, ESS: the
 largest and the smallest bulk effective number of draws, of all parameters; gradients: of both chains, warm-up
 included; ESS per gradient, and per second of the whole command. With OORTAX_NUTS=DIR a row is kept in that
 folder, so that an interrupted run goes on.
@@ -22,7 +22,7 @@ import arviz
 
 from oortax import data
 
-RUNS = {"InterpolatedFudge": (10_000, 500), "TorusFinder": (1_000, 320)}
+RUNS = {"InterpolatedFudge": (10_000, 640), "TorusFinder": (1_000, 320)}
 
 
 def row(finder: str, stars: int, samples: int, folder: Path) -> dict[str, Any]:

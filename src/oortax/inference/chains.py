@@ -17,6 +17,7 @@ from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo
 
 from oortax.inference.posterior import Posterior
+from oortax.inference.step_size import adapted, begun
 
 log = logging.getLogger("oortax.inference")
 
@@ -107,7 +108,7 @@ class Chains:
 
     def _init_one(self, key, u, energy, gradient, inverse_mass):
         settings, dim = self.settings, self.posterior.dim
-        return self._init(
+        state = self._init(
             ParamInfo(u, energy, gradient),
             settings.warmup,
             # For a round target the stable step shrinks as P^(-1/4) (Neal 2011, sec. 5.4.4).
@@ -115,21 +116,25 @@ class Chains:
             inverse_mass_matrix=inverse_mass,
             dense_mass=True,
             adapt_mass_matrix=settings.adapt_mass_matrix,
+            adapt_step_size=settings.adapt_mass_matrix,
             target_accept_prob=settings.target_accept,
             max_tree_depth=settings.max_tree_depth,
             rng_key=key,
             model_args=(self.posterior,),
         )
+        return state if settings.adapt_mass_matrix else begun(state)
 
     def _one(self, arrays, leaves, n):
         """n transitions of one chain; rows of the buffers beyond n stay zero."""
-        posterior = eqx.combine(arrays, self._rest)
+        posterior, settings = eqx.combine(arrays, self._rest), self.settings
         state = _unpack(leaves, self._template)
         draws = jax.tree.map(lambda x: jnp.zeros((CAPACITY, *x.shape), x.dtype), _draw(state))
 
         def step(i, carry):
             state, draws = carry
             state = self._transition(state, (posterior,))
+            if not settings.adapt_mass_matrix:
+                state = adapted(state, settings.warmup, settings.target_accept)
             return state, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), draws, _draw(state))
 
         state, draws = jax.lax.fori_loop(0, n, step, (state, draws))

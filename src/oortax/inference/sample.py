@@ -18,6 +18,7 @@ from oortax.inference.chains import CAPACITY, Chains, Settings
 from oortax.inference.checkpoint import Checkpoint
 from oortax.inference.laplace import Laplace
 from oortax.inference.posterior import Posterior, require_float64
+from oortax.inference.step_size import TARGET
 
 log = logging.getLogger("oortax.inference")
 
@@ -63,7 +64,7 @@ def sample(
     chains: int = 4,
     warmup: int = 200,
     samples: int = 500,
-    target_accept: float = 0.8,
+    target_accept: float = TARGET,
     max_tree_depth: int = 8,
     adapt_mass_matrix: bool | None = None,
     chain_method: str = "parallel",
@@ -86,7 +87,7 @@ def sample(
     chains, warmup, samples : int
         Number of chains; transitions of each to adapt the step size in, and to keep.
     target_accept : float
-        Mean acceptance the step size is adapted to; raise it to 0.95 if there are divergences.
+        Mean acceptance the step size is adapted to; raise it to 0.97 if there are divergences.
     adapt_mass_matrix : bool, optional
         Also learn the mass matrix in warm-up; default only without a Laplace fit. Then warm up for
         500 transitions or more.
@@ -177,7 +178,7 @@ class Ahead:
         *,
         chains: int = 4,
         warmup: int = 200,
-        target_accept: float = 0.8,
+        target_accept: float = TARGET,
         max_tree_depth: int = 8,
         chain_method: str = "parallel",
     ):

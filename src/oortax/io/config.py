@@ -101,7 +101,7 @@ class Inference:
     chains: int = 2
     warmup: int = 300
     samples: int = 500
-    target_accept: float = 0.8
+    target_accept: float = 0.9
     max_tree_depth: int = 8
     stars: int | None = None
     nodes_per_star: int = 3
