@@ -60,6 +60,7 @@ def row(finder: str, stars: int, samples: int, folder: Path) -> dict[str, Any]:
         "gradients": gradients,
         "ESS per gradient": least / gradients,
         "ESS per second": least / seconds,
+        "divergences": int(chains.sample_stats["diverging"].sum()),
         "converged": found["converged"],
     }
 

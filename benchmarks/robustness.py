@@ -11,11 +11,14 @@ weighted by `inference.correct`): mean less truth in units of the posterior's sd
 error is 1/sqrt(mocks) where the fit is right; for spoiled catalogues "less none": the mean difference from
 the same mock's unspoiled fit, in the same units, with its standard error. sd: the posterior's, relative for
 Sigma and rho. k: largest Pareto shape of the weights (trusted below 0.7). Bias by the action finder in
-dehnen_binney_1996, where the fudge is worst, is measured by benchmarks/flattening.py.
+dehnen_binney_1996, where the fudge is worst, is measured by benchmarks/flattening.py. Two and a half minutes
+of one core a mock and test; with OORTAX_ROBUSTNESS=DIR what was found of each mock is kept in that folder, so
+that an interrupted run goes on and several processes, each with tests of its own, can share the work.
 """
 
 import argparse
 import dataclasses
+import json
 import os
 import tempfile
 import time
@@ -185,37 +188,65 @@ def fitted(fit: Planned, catalogue: model.Catalogue, volume) -> tuple[np.ndarray
     return mean, sd, drawn.k_hat
 
 
+def _kept(test: int, mock: int) -> Path | None:
+    """Where what a mock's fit found is kept, in the folder that OORTAX_ROBUSTNESS names."""
+    folder = os.environ.get("OORTAX_ROBUSTNESS")
+    return None if folder is None else Path(folder) / f"{test}-{mock}.json"
+
+
+def found_of(index: int, test: Test, truth: Planned, fit: Planned, mocks: int) -> list[dict[str, Any]]:
+    """What the fits of a test's mocks found, the seconds of each with it."""
+    found, volume = [], None
+    for mock in range(mocks):
+        file = _kept(index, mock)
+        if file is not None and file.is_file():
+            found.append(json.loads(file.read_text(encoding="utf-8")))
+            continue
+        began = time.perf_counter()
+        if volume is None:
+            volume = model.whole_volume(fit.tree.galaxy, fit.tree.survey)
+        mean, sd, k = fitted(fit, catalogue_of(test, truth, mock), volume)
+        found.append({"mean": list(mean), "sd": list(sd), "k": float(k), "s": time.perf_counter() - began})
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(found[-1]), encoding="utf-8")
+    return found
+
+
 def main(names: tuple[str, ...] = (), mocks: int | None = None) -> list[dict[str, Any]]:
     """A row for each test."""
     session.prepare()
     mocks = mocks or int(os.environ.get("OORTAX_ROBUSTNESS_MOCKS", MOCKS))
-    rows, right = [], {}
+    chosen = [name for name in TESTS if not names or any(part in name for part in names)]
+    if any(TESTS[name].spoil for name in chosen):
+        chosen = ["none", *(name for name in chosen if name != "none")]
+    rows, unspoiled = [], None
     with tempfile.TemporaryDirectory() as folder:
-        for i, (name, test) in enumerate(TESTS.items()):
-            if names and name != "none" and not any(part in name for part in names):
-                continue
-            began = time.perf_counter()
+        for name in chosen:
+            i, test = list(TESTS).index(name), TESTS[name]
             truth = planned(test.truth, Path(folder), f"truth-{i}")
             fit = planned(test.fitted, Path(folder), f"fit-{i}")
-            volume = model.whole_volume(fit.tree.galaxy, fit.tree.survey)
             true = np.asarray(jax.jit(quantities)(truth.tree))
-            found = [fitted(fit, catalogue_of(test, truth, mock), volume) for mock in range(mocks)]
-            rows.append(row(name, true, found, right.get("none") if test.spoil else None))
-            rows[-1]["s a fit"] = (time.perf_counter() - began) / mocks
-            right[name] = found
+            found = found_of(i, test, truth, fit, mocks)
+            if name == "none":
+                unspoiled = found
+            rows.append(row(name, true, found, unspoiled if test.spoil else None))
             print(rows[-1], flush=True)
+            jax.clear_caches()
     return rows
 
 
-def row(name: str, true: np.ndarray, found: list, unspoiled: list | None) -> dict[str, Any]:
+def row(
+    name: str, true: np.ndarray, found: list[dict[str, Any]], unspoiled: list[dict[str, Any]] | None
+) -> dict[str, Any]:
     """Biases in the posterior's sd."""
-    mean, sd = (np.array([each[k] for each in found]) for k in (0, 1))
+    mean, sd = (np.array([each[k] for each in found]) for k in ("mean", "sd"))
     off = (mean - true) / sd
     entry: dict[str, Any] = {"wrong": name}
     for j, what in enumerate(QUANTITIES):
         entry[what] = f"{off[:, j].mean():+.2f}"
         if unspoiled is not None:
-            less = (mean - np.array([each[0] for each in unspoiled]))[:, j] / sd[:, j]
+            less = (mean - np.array([each["mean"] for each in unspoiled]))[:, j] / sd[:, j]
             error = less.std(ddof=1) / np.sqrt(len(less)) if len(less) > 1 else np.nan
             entry[f"{what} less none"] = f"{less.mean():+.2f} +- {error:.2f}"
         else:
@@ -224,7 +255,7 @@ def row(name: str, true: np.ndarray, found: list, unspoiled: list | None) -> dic
     entry |= {f"{what} / truth": (mean / true)[:, j].mean() for j, what in enumerate(QUANTITIES) if j}
     entry |= {"sd q": sd[:, 0].mean()}
     entry |= {f"sd {what}": (sd / true)[:, j].mean() for j, what in enumerate(QUANTITIES) if j}
-    return entry | {"k": max(each[2] for each in found)}
+    return entry | {"k": max(each["k"] for each in found), "s a fit": np.mean([each["s"] for each in found])}
 
 
 if __name__ == "__main__":

@@ -53,6 +53,9 @@ _TINY = 1e-30
 _ROWS = 7
 # Largest ln A/A_0: the mean of A is that of the shell orbit long before.
 _LARGEST = 50.0
+# In a separable potential d ln J_z/d ln A is 1/2 to 1, and A the same at all radii; where they are beyond
+# these the fudge fails, next to the axis of prolate potentials.
+_LEAST_SLOPE, _MOST_CHANGE = 0.2, 3.0
 
 
 @functools.cache
@@ -181,6 +184,11 @@ def _mean(f, parameters, potential, star: Spheroidal, ends: Ends, n: int):
     return moving_as(mean, node_sum(away, (arguments, mean), *rows) / whole)
 
 
+def _limited(c: Scalar) -> Scalar:
+    """c where it is small, and never more than _MOST_CHANGE."""
+    return c / (1.0 + (c / _MOST_CHANGE) ** 4) ** 0.25
+
+
 def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
     """A_shell, and (g_r, g_z, c1, c2) at all nodes in j, of one E and L_z.
 
@@ -215,9 +223,10 @@ def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
     ratio = J_z / J_z[:, 1:2]
     # Where the fudge fails, next to the axis in prolate potentials, A is the star's own.
     ratio = jnp.where(jnp.isfinite(ratio) & (ratio > 0.0), ratio, 1.0)
+    by_A = jnp.maximum(by_A, _LEAST_SLOPE)
     low, high = (jnp.log(ratio[:, i]) / (by_A * r_at[:, i]) for i in (0, 2))
-    c2 = (high - low) / (r_at[:, 2] - r_at[:, 0])
-    c1 = high - c2 * r_at[:, 2]
+    curvature = (high - low) / (r_at[:, 2] - r_at[:, 0])
+    c1, c2 = _limited(high - curvature * r_at[:, 2]), _limited(curvature)
 
     def over_A_0(q, rho2, c1, c2):
         r = (q - rho2) / (q + rho2)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from numpyro.infer.hmc_util import dual_averaging
 
 TARGET = 0.9
-"""Mean acceptance. With a good mass matrix a trajectory of 7 steps turns round for steps of 0.45 to 0.85 of the
-posterior's widths: shorter ones take 15, and longer ones go on behind the turn. For some ten parameters an
-acceptance of 0.9 lies in the middle, 0.8 at the upper end; there a gradient is worth a third less."""
+"""Mean acceptance. With a good mass matrix a trajectory of 7 steps turns round for steps of 0.45 to 0.85 of
+the posterior's widths: shorter ones take 15 steps, and longer ones go on behind the turn. For some ten
+parameters an acceptance of 0.9 lies in the middle, 0.8 at the upper end; there a gradient is worth a third
+less."""
 
-# NumPyro's own, 0.05, is for starts that are wrong by any factor, at ten times the first guess: with it the step
-# of one transition to the next changes by factors, and so does its mean over the last ones.
+# NumPyro's own, 0.05, is for starts that are wrong by any factor, at ten times the first guess: with it the
+# step changes by factors from one transition to the next, and so does its mean over the last ones.
 _GAMMA = 0.15
 
 _begin, _update = dual_averaging(gamma=_GAMMA)
@@ -28,8 +29,9 @@ def adapted(state: Any, warmup: int, target: float) -> Any:
     """The state after a transition, with the step of the next one.
 
     Dual averaging of ln(step) (Hoffman & Gelman 2014, section 3.2), in one go from the first of `warmup`
-    transitions to the last, from a guess that is right but for a small factor; then its mean. NumPyro's begins
-    anew with each window in which a mass matrix is learnt, the last time ten transitions before the end.
+    transitions to the last, from a guess that is right but for a small factor; then its mean. NumPyro's
+    begins anew with each window in which a mass matrix is learnt, the last time ten transitions before the
+    end.
     """
     adapt = state.adapt_state
     averages = _update(target - state.accept_prob, adapt.ss_state)
