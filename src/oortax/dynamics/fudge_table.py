@@ -53,9 +53,11 @@ _TINY = 1e-30
 _ROWS = 7
 # Largest ln A/A_0: the mean of A is that of the shell orbit long before.
 _LARGEST = 50.0
-# In a separable potential d ln J_z/d ln A is 1/2 to 1, and A the same at all radii; where they are beyond
-# these the fudge fails, next to the axis of prolate potentials.
-_LEAST_SLOPE, _MOST_CHANGE = 0.2, 3.0
+# And of ln A_0/A between the nodes.
+MOST = 3.0
+# Where d ln J_z/d ln A, 1/2 to 1 in a separable potential, is less than this, or A changes more with radius
+# (c1 and c2: up to 1.8 and 0.8 in galaxies), the fudge fails: next to the axis of prolate potentials.
+_LEAST_SLOPE, _MOST_CHANGES = 0.2, (2.0, 1.0)
 
 
 @functools.cache
@@ -184,9 +186,9 @@ def _mean(f, parameters, potential, star: Spheroidal, ends: Ends, n: int):
     return moving_as(mean, node_sum(away, (arguments, mean), *rows) / whole)
 
 
-def _limited(c: Scalar) -> Scalar:
-    """c where it is small, and never more than _MOST_CHANGE."""
-    return c / (1.0 + (c / _MOST_CHANGE) ** 4) ** 0.25
+def _limited(c: Scalar, most: float) -> Scalar:
+    """c where it is small, and never more than the most."""
+    return c / (1.0 + (c / most) ** 8) ** 0.125
 
 
 def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
@@ -226,7 +228,8 @@ def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
     by_A = jnp.maximum(by_A, _LEAST_SLOPE)
     low, high = (jnp.log(ratio[:, i]) / (by_A * r_at[:, i]) for i in (0, 2))
     curvature = (high - low) / (r_at[:, 2] - r_at[:, 0])
-    c1, c2 = _limited(high - curvature * r_at[:, 2]), _limited(curvature)
+    changes = high - curvature * r_at[:, 2], curvature
+    c1, c2 = (_limited(c, most) for c, most in zip(changes, _MOST_CHANGES, strict=True))
 
     def over_A_0(q, rho2, c1, c2):
         r = (q - rho2) / (q + rho2)

@@ -11,6 +11,7 @@ from oortax.dynamics.delta import focal_distance
 from oortax.dynamics.fudge_table import (
     _NEAR_CIRCULAR,
     _NEAR_PLANE,
+    MOST,
     FudgeTable,
     excess,
     fudge_table,
@@ -182,7 +183,8 @@ class InterpolatedFudge(AbstractActionFinder):
         A = once(jnp.maximum(A, 0.0))
         r = (rho2 - orbit.rho2) / (rho2 + orbit.rho2)
         c = _read(self.table.shift, orbit.u, orbit.y, once(self._t(orbit, excess(A, orbit.w))))
-        return E, L_z, orbit, once(A * jnp.exp(r * (c.real + r * c.imag)))
+        rise = jnp.clip(r * (c.real + r * c.imag), -MOST, MOST)
+        return E, L_z, orbit, once(A * jnp.exp(rise))
 
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with a `Result` code."""
