@@ -1,11 +1,12 @@
 """The demo's posterior with 10,000 stars and the interpolated fudge, by `oortax fit` on two cores.
 
-Run `python benchmarks/nuts.py` (half an hour; `--stars 2000` for less; `--finder TorusFinder` is 1,000 stars,
+Run `python benchmarks/nuts.py` (20 minutes; `--stars 2000` for less; `--finder TorusFinder` is 1,000 stars,
 tori, and 320 draws). The command runs in a process of its own with an empty cache of compiled programs; two
 chains of 60 + 640 draws. s: the whole command, compilation, maximum and pictures included; R-hat, ESS: the
 largest and the smallest bulk effective number of draws, of all parameters; gradients: of both chains, warm-up
-included; ESS per gradient, and per second of the whole command. With OORTAX_NUTS=DIR a row is kept in that
-folder, so that an interrupted run goes on.
+included; ESS per gradient, and per second of the whole command; divergences: transitions after warm-up that
+left their trajectory, of which one is enough for `converged` to be False. With OORTAX_NUTS=DIR a row is kept
+in that folder, so that an interrupted run goes on.
 """
 
 import argparse

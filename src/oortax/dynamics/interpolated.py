@@ -93,9 +93,11 @@ class InterpolatedFudge(AbstractActionFinder):
     -----
     In mw_potential_2014 the median scatter of J_r and J_z over J_r + J_z along orbits is 2e-4 and 1e-4
     (thin disc), 1e-3 and 8e-4 (thick disc), 2e-3 and 2e-3 (halo). J_r and J_z differ from the plain fudge's
-    by 1e-2 and 5e-4 of J_r + J_z at most in 99 % of disc stars, in the halo's tail by 0.1. Codes: OUTSIDE
-    for energies beyond the tables', UNBOUND, NONFINITE; then J is NaN. Angles and frequencies are those of
-    `StaeckelFudge`, as slow as these. Raises ValueError for float32. Derivatives, in the potential's
+    by 1e-2 and 5e-4 of J_r + J_z at most in 99 % of disc stars, in the halo's tail by 0.1. The tables know no
+    prolate spheroids: where Delta^2 < 0 they take 0, and what carries A from radius to radius is kept within
+    what oblate galaxies have; near the axis J is rough there. Codes: OUTSIDE for energies beyond the tables',
+    UNBOUND, NONFINITE; then J is NaN. Angles and frequencies are those of `StaeckelFudge`, as slow as these.
+    Raises ValueError for float32. Derivatives, in the potential's
     parameters too, are those of the values (tests/dynamics/test_fudge_slopes.py).
 
     >>> from oortax import potential
