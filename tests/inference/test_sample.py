@@ -15,6 +15,8 @@ import numpyro.distributions as dist
 import pytest
 
 from oortax.inference import Posterior, diagnose, laplace, maximise, sample
+from oortax.inference.step_size import TARGET
+from oortax.io.config import Inference
 
 QUIET = {"progress": False, "chain_method": "sequential"}
 
@@ -268,3 +270,7 @@ def test_parallel_chains_over_two_devices_are_the_sequential_ones():
     assert result.returncode == 0, result.stderr
     # The same arithmetic on each device; compiled differently it might differ in the last digits.
     assert float(result.stdout.split()[-1]) < 1e-9
+
+
+def test_configurations_ask_for_the_same_acceptance():
+    assert Inference().target_accept == TARGET

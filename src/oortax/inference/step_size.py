@@ -16,6 +16,7 @@ less."""
 # step changes by factors from one transition to the next, and so does its mean over the last ones.
 _GAMMA = 0.15
 
+_begin: Any
 _begin, _update = dual_averaging(gamma=_GAMMA)
 
 
