@@ -11,7 +11,7 @@ weighted by `inference.correct`): mean less truth in units of the posterior's sd
 error is 1/sqrt(mocks) where the fit is right; for spoiled catalogues "less none": the mean difference from
 the same mock's unspoiled fit, in the same units, with its standard error. sd: the posterior's, relative for
 Sigma and rho. k: largest Pareto shape of the weights (trusted below 0.7). Bias by the action finder in
-dehnen_binney_1996, where the fudge is worst, is measured by benchmarks/flattening.py. Two and a half minutes
+dehnen_binney_1996, where the fudge is worst, is measured by benchmarks/flattening.py. Some 80 seconds
 of one core a mock and test; with OORTAX_ROBUSTNESS=DIR what was found of each mock is kept in that folder, so
 that an interrupted run goes on and several processes, each with tests of its own, can share the work.
 """
