@@ -17,7 +17,6 @@ With OORTAX_FINDERS=DIR the rows of a potential are kept in that folder, so that
 """
 
 import csv
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ import numpy as np  # noqa: E402
 import actions  # noqa: E402
 import four_orbits  # noqa: E402
 import oortax as ox  # noqa: E402
+from kept import kept  # noqa: E402
 from oortax import dynamics, potential  # noqa: E402
 
 ORBITS, OUTPUTS, BATCH, STARS = 1000, 48, 2048, 8192
@@ -223,15 +223,7 @@ PARTS = {"mw_potential_2014": of_milky_way, "dehnen_binney_1996": of_dehnen_binn
 
 def part(name: str) -> list[dict[str, Any]]:
     """The rows of one potential, kept in the folder that OORTAX_FINDERS names."""
-    folder = os.environ.get("OORTAX_FINDERS")
-    kept = None if folder is None else Path(folder) / f"{name}.json"
-    if kept is not None and kept.is_file():
-        return json.loads(kept.read_text(encoding="utf-8"))
-    rows = PARTS[name]()
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(rows), encoding="utf-8")
-    return rows
+    return kept("OORTAX_FINDERS", name, PARTS[name])
 
 
 def main(names: Sequence[str] = tuple(PARTS)) -> list[dict[str, Any]]:

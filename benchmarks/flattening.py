@@ -19,10 +19,8 @@ import os
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
-import json  # noqa: E402  (after the environment is set)
-import sys  # noqa: E402
+import sys  # noqa: E402  (after the environment is set)
 import time  # noqa: E402
-from pathlib import Path  # noqa: E402
 from typing import Any, final  # noqa: E402
 
 import equinox as eqx  # noqa: E402
@@ -34,6 +32,7 @@ from jaxtyping import Array, Float  # noqa: E402
 from numpyro.distributions import constraints  # noqa: E402
 
 import oortax as ox  # noqa: E402
+from kept import kept  # noqa: E402
 from oortax import dynamics, inference, params, potential  # noqa: E402
 from oortax.params import param  # noqa: E402
 
@@ -181,10 +180,10 @@ def row(mock: int, x, v, with_tori: bool) -> dict[str, Any]:
 
 def rows_of(mock: int) -> list[dict[str, Any]]:
     """Two rows, those on disc if there are any."""
-    kept = os.environ.get("OORTAX_FLATTENING")
-    path = Path(kept) / f"{mock}.json" if kept else None
-    if path is not None and path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
+    return kept("OORTAX_FLATTENING", str(mock), lambda: _measured(mock))
+
+
+def _measured(mock: int) -> list[dict[str, Any]]:
     x, v = stars(truth(), mock)
     rows = []
     for with_tori in (False, True):
@@ -192,9 +191,6 @@ def rows_of(mock: int) -> list[dict[str, Any]]:
         print(rows[-1], flush=True)
         # Linux gives a process 65,530 memory maps, and compiled programs take them.
         jax.clear_caches()
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(rows), encoding="utf-8")
     return rows
 
 

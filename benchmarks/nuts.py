@@ -21,6 +21,7 @@ from typing import Any
 
 import arviz
 
+from kept import kept
 from oortax import data
 
 RUNS = {"InterpolatedFudge": (10_000, 640), "TorusFinder": (1_000, 320)}
@@ -66,23 +67,15 @@ def row(finder: str, stars: int, samples: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _kept(finder: str, stars: int, samples: int, folder: Path) -> dict[str, Any]:
-    """A row, from the folder that OORTAX_NUTS names if it is there."""
-    where = os.environ.get("OORTAX_NUTS")
-    file = None if where is None else Path(where) / f"{finder}-{stars}-{samples}.json"
-    if file is not None and file.is_file():
-        return json.loads(file.read_text(encoding="utf-8"))
-    found = row(finder, stars, samples, folder)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found), encoding="utf-8")
-    return found
-
-
 def main(finders: Sequence[str] = ("InterpolatedFudge",), stars: int | None = None) -> list[dict[str, Any]]:
     """One row a finder."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        return [_kept(each, stars or RUNS[each][0], RUNS[each][1], Path(folder)) for each in finders]
+        for finder in finders:
+            usual, samples = RUNS[finder]
+            of = finder, stars or usual, samples
+            rows.append(kept("OORTAX_NUTS", "-".join(map(str, of)), lambda of=of: row(*of, Path(folder))))
+    return rows
 
 
 if __name__ == "__main__":

@@ -11,18 +11,18 @@ weighted by `inference.correct`): mean less truth in units of the posterior's sd
 error is 1/sqrt(mocks) where the fit is right; for spoiled catalogues "less none": the mean difference from
 the same mock's unspoiled fit, in the same units, with its standard error. sd: the posterior's, relative for
 Sigma and rho. k: largest Pareto shape of the weights (trusted below 0.7). Bias by the action finder in
-dehnen_binney_1996, where the fudge is worst, is measured by benchmarks/flattening.py. Some 80 seconds
-of one core a mock and test; with OORTAX_ROBUSTNESS=DIR what was found of each mock is kept in that folder, so
-that an interrupted run goes on and several processes, each with tests of its own, can share the work.
+dehnen_binney_1996, where the fudge is worst, is measured by benchmarks/flattening.py. Some 80 seconds of one
+core a mock and test; with OORTAX_ROBUSTNESS=DIR what was found of each mock is kept in that folder, so that
+an interrupted run goes on and several processes, each with tests of its own, can share the work.
 """
 
 import argparse
 import dataclasses
-import json
 import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kept import kept
 from oortax import inference, model, potential
 from oortax.commands import session
 from oortax.commands.stars import Planned, key_of
@@ -188,29 +189,12 @@ def fitted(fit: Planned, catalogue: model.Catalogue, volume) -> tuple[np.ndarray
     return mean, sd, drawn.k_hat
 
 
-def _kept(test: int, mock: int) -> Path | None:
-    """Where what a mock's fit found is kept, in the folder that OORTAX_ROBUSTNESS names."""
-    folder = os.environ.get("OORTAX_ROBUSTNESS")
-    return None if folder is None else Path(folder) / f"{test}-{mock}.json"
-
-
-def found_of(index: int, test: Test, truth: Planned, fit: Planned, mocks: int) -> list[dict[str, Any]]:
-    """What the fits of a test's mocks found, the seconds of each with it."""
-    found, volume = [], None
-    for mock in range(mocks):
-        file = _kept(index, mock)
-        if file is not None and file.is_file():
-            found.append(json.loads(file.read_text(encoding="utf-8")))
-            continue
-        began = time.perf_counter()
-        if volume is None:
-            volume = model.whole_volume(fit.tree.galaxy, fit.tree.survey)
-        mean, sd, k = fitted(fit, catalogue_of(test, truth, mock), volume)
-        found.append({"mean": list(mean), "sd": list(sd), "k": float(k), "s": time.perf_counter() - began})
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(found[-1]), encoding="utf-8")
-    return found
+def found_of(test: Test, truth: Planned, fit: Planned, mock: int) -> dict[str, Any]:
+    """What the fit of a mock found, and the seconds that it took."""
+    began = time.perf_counter()
+    volume = model.whole_volume(fit.tree.galaxy, fit.tree.survey)
+    mean, sd, k = fitted(fit, catalogue_of(test, truth, mock), volume)
+    return {"mean": mean.tolist(), "sd": sd.tolist(), "k": float(k), "s": time.perf_counter() - began}
 
 
 def main(names: tuple[str, ...] = (), mocks: int | None = None) -> list[dict[str, Any]]:
@@ -227,7 +211,10 @@ def main(names: tuple[str, ...] = (), mocks: int | None = None) -> list[dict[str
             truth = planned(test.truth, Path(folder), f"truth-{i}")
             fit = planned(test.fitted, Path(folder), f"fit-{i}")
             true = np.asarray(jax.jit(quantities)(truth.tree))
-            found = found_of(i, test, truth, fit, mocks)
+            found = [
+                kept("OORTAX_ROBUSTNESS", f"{i}-{mock}", partial(found_of, test, truth, fit, mock))
+                for mock in range(mocks)
+            ]
             if name == "none":
                 unspoiled = found
             rows.append(row(name, true, found, unspoiled if test.spoil else None))

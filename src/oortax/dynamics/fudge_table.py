@@ -56,7 +56,7 @@ _LARGEST = 50.0
 # And of ln A_0/A between the nodes.
 MOST = 3.0
 # Where d ln J_z/d ln A, 1/2 to 1 in a separable potential, is less than this, or A changes more with radius
-# (c1 and c2: up to 1.8 and 0.8 in galaxies), the fudge fails: next to the axis of prolate potentials.
+# (c1 and c2), the fudge fails: next to the axis of prolate potentials.
 _LEAST_SLOPE, _MOST_CHANGES = 0.2, (2.0, 1.0)
 
 

@@ -97,8 +97,8 @@ class InterpolatedFudge(AbstractActionFinder):
     prolate spheroids: where Delta^2 < 0 they take 0, and what carries A from radius to radius is kept within
     what oblate galaxies have; near the axis J is rough there. Codes: OUTSIDE for energies beyond the tables',
     UNBOUND, NONFINITE; then J is NaN. Angles and frequencies are those of `StaeckelFudge`, as slow as these.
-    Raises ValueError for float32. Derivatives, in the potential's
-    parameters too, are those of the values (tests/dynamics/test_fudge_slopes.py).
+    Raises ValueError for float32. Derivatives, in the potential's parameters too, are those of the values
+    (tests/dynamics/test_fudge_slopes.py).
 
     >>> from oortax import potential
     >>> @jax.jit

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 from numpyro.infer.hmc_util import dual_averaging
 
 TARGET = 0.9
-"""Mean acceptance. With a good mass matrix a trajectory of 7 steps turns round for steps of 0.45 to 0.85 of
-the posterior's widths: shorter ones take 15 steps, and longer ones go on behind the turn. For some ten
-parameters an acceptance of 0.9 lies in the middle, 0.8 at the upper end; there a gradient is worth a third
-less."""
+"""Mean acceptance. With a good mass matrix a trajectory turns round after pi widths of the posterior: 7 steps
+of 0.45 widths. Shorter steps double the trajectory to 15, steps twice as long go on behind the turn. For some
+ten parameters an acceptance of 0.9 lies between; 0.8 is next to the upper end."""
 
 # NumPyro's own, 0.05, is for starts that are wrong by any factor, at ten times the first guess: with it the
 # step changes by factors from one transition to the next, and so does its mean over the last ones.
