@@ -45,7 +45,7 @@ TORI = {
     "halo": {"tol": 3e-4, "n_modes": 45, "max_tori": 12000},
 }
 TORI_DB96 = {
-    "disc": {"tol": 3e-5, "n_modes": 45, "max_tori": 6000},
+    "disc": {"tol": 2e-5, "n_modes": 115, "max_tori": 6000},
     "halo": {"tol": 3e-4, "n_modes": 162, "max_tori": 4000, "damping": 1e-3},
 }
 REFERENCE = Path(__file__).parents[1] / "tests" / "data" / "actions_reference.csv"
