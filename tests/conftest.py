@@ -45,46 +45,33 @@ import oortax as ox  # noqa: E402
 
 ox.enable_x64()
 
+# Tracing makes objects by the million, and half of the tests' time goes into it: collections of garbage at
+# Python's usual pace walk through them again and again. What is left over goes between files, see below.
+gc.freeze()
+gc.set_threshold(200_000, 20, 100)
+
 
 def pytest_collection_modifyitems(items):
     """The longest tests first: at the end of a run one worker would wait for the other."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-# Files whose programs take long to compile, or whose fixtures take long: what one worker has made no other
-# should make again.
-_TOGETHER = (
-    "df/test_draw_stars.py",
-    "df/test_fit_spline.py",
-    "df/test_moments_reference.py",
-    "dynamics/test_exact_tori.py",
-    "dynamics/test_fudge_slopes.py",
-    "dynamics/test_library.py",
-    "dynamics/test_tori.py",
-    "dynamics/test_torus.py",
-    "dynamics/test_torus_finder.py",
-    "model/test_spd.py",
-    "model/test_db96.py",
-    "model/test_binned.py",
-    "model/test_kinematic.py",
-    "model/test_likelihood.py",
-    "model/test_predict.py",
-    "model/test_several_catalogues.py",
-    "test_planned_surveys.py",
-    "test_torus_plots.py",
-)
+# Files whose tests share nothing and take minutes each.
+_APART = ("test_notebook.py", "test_readme.py")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Tests go to whichever worker is free, those of some files to one."""
+    """A file's tests go to one worker: what it has traced, compiled and prepared no other makes again."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::", 1)[0]
-            return file if file.endswith(_TOGETHER) else nodeid
+            return nodeid if file.endswith(_APART) else file
 
+    # In their order, the longest first, and not by the number of tests.
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
 
 

@@ -104,8 +104,8 @@ def check(config: Path, /, *, json: Json = False, stars: Stars = None, seed: See
     Parameters
     ----------
     config
-        TOML file, or the name of a bundled one: demo, gas, globular_clusters
-        or segue_bhb.
+        TOML file, or the name of a bundled one: demo, gas, globular_clusters,
+        segue_bhb or giants_and_gas.
     """
     from oortax.commands import session
 
