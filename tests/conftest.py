@@ -45,8 +45,8 @@ import oortax as ox  # noqa: E402
 
 ox.enable_x64()
 
-# Tracing makes objects by the million, and half of the tests' time goes into it: collections of garbage at
-# Python's usual pace walk through them again and again. What is left over goes between files, see below.
+# Tracing makes objects by the million: collections of garbage at Python's usual pace walk through them again
+# and again, a quarter of its time. What is left over goes when programs are forgotten, see below.
 gc.freeze()
 gc.set_threshold(200_000, 20, 100)
 

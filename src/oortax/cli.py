@@ -84,7 +84,7 @@ def fit(config: Path, /, *, options: Fit = Fit()) -> None:
     Parameters
     ----------
     config
-        TOML file, or the name of a bundled one: demo (stars) or gas (gas, masers and forces alone).
+        TOML file, or the name of a bundled one: demo, gas, globular_clusters, segue_bhb or giants_and_gas.
     """
     config = _bundled(config)
     options.run(config, f"oortax-{config.stem}")
