@@ -28,6 +28,7 @@ class Jet(NamedTuple):
     bb: Scalar
 
 
+@jax.jit
 def jet(potential: AbstractPotential, R2, z2) -> Jet:
     """The jet at (R^2, z^2), exact; z^2 > 0 is wanted (see `IN_PLANE`)."""
     both = jax.value_and_grad(lambda p: potential.Phi_of_squares(p[0], p[1]))

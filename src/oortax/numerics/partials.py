@@ -42,6 +42,9 @@ def all_by_partials(f: Callable, known: Sequence[Callable | None] = ()) -> Calla
     (10.0, 16.0)
     """
 
+    # Jitted, here and as a whole: what is used in many places of a program is traced and differentiated once.
+    f = jax.jit(f)
+
     @jax.custom_jvp
     def values(given, *scalars):
         return f(given, *scalars)
@@ -70,7 +73,7 @@ def all_by_partials(f: Callable, known: Sequence[Callable | None] = ()) -> Calla
         return out, tuple(total)
 
     values.defjvp(rule, symbolic_zeros=True)
-    return values
+    return jax.jit(values)
 
 
 def _partial(f: Callable, index: int) -> Callable:

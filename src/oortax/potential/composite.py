@@ -4,6 +4,7 @@ import functools
 import operator
 from typing import final
 
+import jax
 from jaxtyping import Array, Float
 
 from oortax.params import children
@@ -45,7 +46,7 @@ class Sum(AbstractPotential):
 
     def Phi_of_squares(self, R2: Scalar, z2: Scalar) -> Scalar:
         """Potential as a function of R^2 and z^2 (kpc^2), in (km/s)^2."""
-        return _total([part.Phi_of_squares(R2, z2) for part in self.parts.values()])
+        return _total([_Phi_of_squares(part, R2, z2) for part in self.parts.values()])
 
     def rho(self, R, z) -> Scalar:
         """Density at (R, z) in kpc, in Msun/kpc^3."""
@@ -79,6 +80,12 @@ def named_parts(pot: AbstractPotential) -> dict[str, AbstractPotential]:
     for name, part in pot.parts.items():
         found |= (named_parts(part) if isinstance(part, Field) else {}) or {name: part}
     return found
+
+
+# Traced once for a program that asks for it in many places.
+@jax.jit
+def _Phi_of_squares(part: AbstractPotential, R2: Scalar, z2: Scalar) -> Scalar:
+    return part.Phi_of_squares(R2, z2)
 
 
 def _total(values: list) -> Scalar:

@@ -18,6 +18,7 @@ from oortax.numerics.trigonometry import sin_cos
 from oortax.types import Scalar
 
 
+@jax.jit
 @jax.custom_jvp
 def polynomial(coefficients: Float[Array, "... k"], x: Scalar) -> Array:
     """sum_k c_k x^k, k = 0, 1, ...; one or several at once.
@@ -30,7 +31,7 @@ def polynomial(coefficients: Float[Array, "... k"], x: Scalar) -> Array:
     return once(_horner(coefficients, x))
 
 
-@polynomial.defjvp
+@polynomial.__wrapped__.defjvp
 def _(primals, tangents):
     coefficients, x = primals
     slope = polynomial(derived(coefficients), x)
@@ -42,6 +43,7 @@ def derived(coefficients: Float[Array, "... k"]) -> Float[Array, "... k-1"]:
     return coefficients[..., 1:] * np.arange(1.0, coefficients.shape[-1])
 
 
+@jax.jit
 def _horner(coefficients, x):
     total = coefficients[..., -1]
     for k in range(coefficients.shape[-1] - 2, -1, -1):
@@ -67,6 +69,7 @@ def _padded(rows, n):
     return np.array([np.pad(row, (0, n - len(row))) for row in rows])
 
 
+@jax.jit
 def sine_series(powers: Float[Array, "... k"], angle: Scalar) -> tuple[Array, Array]:
     """sin(x) sum_k c_k cos(x)^k and its derivative; one or several series at once."""
     sin, cos = sin_cos(angle)
