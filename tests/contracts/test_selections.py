@@ -127,7 +127,7 @@ def test_probability_is_a_probability(kind):
         [-3.0, 0.2, 1.0, 4.0], [0.0, 0.5, 2.0, 4.0], [-1.5, -0.3, 0.0, 0.6, 1.5], [0.0, 0.01, 0.5, 1.6, 30.0]
     )
     M, l, b, s = (axis.ravel() for axis in grid)
-    value = np.asarray(jax.vmap(make(kind).probability)(M, l, b, s))
+    value = np.asarray(jax.jit(jax.vmap(make(kind).probability))(M, l, b, s))
     assert value.shape == M.shape
     assert np.all((value >= 0) & (value <= 1 + 1e-8))
     assert np.all(value[s == 0] == 0)
@@ -139,11 +139,12 @@ def test_folded_agrees_with_a_monte_carlo(kind):
     """2e5 draws of M, the noise and the thinning, kept by `weight`: within 4 sigma."""
     rng = np.random.default_rng(8)
     n = 200_000
-    model = make(kind)
+    folded = jax.jit(lambda *place: make(kind).folded(CLUMP, *place))
+    weight = jax.jit(lambda columns: CASES[kind].weight(columns))
     for l, b, s in ((1.0, 0.6, 0.6), (0.5, -0.9, 1.4), (3.0, 0.2, 2.1)):
         columns = draw(rng, rng.normal(0.9, 0.4, n), l, b, s)
-        passes = rng.uniform(size=n) < np.asarray(CASES[kind].weight(columns))
-        expected = float(model.folded(CLUMP, l, b, s))
+        passes = rng.uniform(size=n) < np.asarray(weight(columns))
+        expected = float(folded(l, b, s))
         error = np.sqrt(max(expected * (1 - expected), 1 / n) / n)
         assert abs(np.mean(passes) - expected) < 4 * error, (s, np.mean(passes), expected, error)
 
@@ -201,17 +202,17 @@ def test_sky_nodes_or_edges_cover_the_footprint(kind):
     rng = np.random.default_rng(2)
     if model.curved:
         l, b, area = model.sky_nodes(2000)
-        value = np.asarray(jax.vmap(model.sky)(l, b))
+        value = np.asarray(jax.jit(jax.vmap(model.sky))(l, b))
         assert np.all(value > 0)
         share = np.sum(value * area) / (4 * np.pi)
     else:
         l_panels = list(pairwise(model.edges_l()))
         b_panels = list(pairwise(model.edges_b()))
         assert all(lo < hi for lo, hi in l_panels + b_panels)
-        share = 0.0
+        share, sky_of = 0.0, jax.jit(jax.vmap(model.sky))
         for l0, l1 in l_panels:
             for b0, b1 in b_panels:
-                inside = jax.vmap(model.sky)(rng.uniform(l0, l1, 50), rng.uniform(b0, b1, 50))
+                inside = sky_of(rng.uniform(l0, l1, 50), rng.uniform(b0, b1, 50))
                 assert np.ptp(inside) == 0
                 share += float(inside[0]) * (l1 - l0) * (np.sin(b1) - np.sin(b0)) / (4 * np.pi)
     l, b = rng.uniform(0, 2 * np.pi, 100_000), np.arcsin(rng.uniform(-1, 1, 100_000))
@@ -258,11 +259,12 @@ def test_weight_broadcasts(kind):
     rng = np.random.default_rng(3)
     grid = {name: values[:, None] for name, values in draw(rng, np.full(4, 0.9), 0.5, 0.6, 0.6).items()}
     grid["l"], grid["b"] = np.linspace(0.3, 0.8, 7), np.linspace(0.4, 0.7, 7)
-    weight = CASES[kind].weight(grid)
+    weight_of = jax.jit(lambda columns: CASES[kind].weight(columns))
+    weight = weight_of(grid)
     for i in range(4):
         for j in (0, 3, 6):
             star = {name: values[i, 0] if values.ndim == 2 else values[j] for name, values in grid.items()}
-            one = CASES[kind].weight(star)
+            one = weight_of(star)
             assert jnp.shape(one) == ()
             whole = jnp.broadcast_to(weight, (4, 7)) if jnp.ndim(weight) != 1 else weight[None].repeat(4, 0)
             np.testing.assert_allclose(one, whole[i, j], rtol=1e-12)
@@ -325,11 +327,11 @@ def test_one_trace_serves_all_parameters(kind):
 def test_hard_edge_in_V_has_the_exact_derivative():
     """dS/ds for a hard limit and vanishing noise is -F(V_max - mu) dmu/ds, the moving edge's own term."""
     model = survey.Survey(selection=(survey.Magnitude(max=10.5),), errors=survey.Errors(V=1e-6))
+    slope = jax.jit(jax.grad(lambda s: model.folded(CLUMP, 0.0, 1.0, s)))
     for s in (0.6, 0.871, 1.1):
         mu = 5 * np.log10(100 * s)
         expected = -np.exp(CLUMP.log_F(10.5 - mu)) * 5 / (np.log(10) * s)
-        got = jax.grad(lambda s: model.folded(CLUMP, 0.0, 1.0, s))(s)
-        assert float(got) == pytest.approx(float(expected), rel=1e-8)
+        assert float(slope(s)) == pytest.approx(float(expected), rel=1e-8)
 
 
 def test_check_grads_of_a_joint_selection():
@@ -338,7 +340,6 @@ def test_check_grads_of_a_joint_selection():
         selection=tuple(CASES[kind] for kind in ("magnitude", "absolute_magnitude", "completeness")),
         errors=ERRORS,
     )
+    folded = jax.jit(lambda s: model.folded(CLUMP, 0.5, 0.6, s))
     for s in (0.602, 0.9, 1.147):
-        check_grads(
-            lambda s: model.folded(CLUMP, 0.5, 0.6, s), (s,), order=1, modes=["rev"], rtol=1e-5, eps=1e-5
-        )
+        check_grads(folded, (s,), order=1, modes=["rev"], rtol=1e-5, eps=1e-5)

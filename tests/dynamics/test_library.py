@@ -146,11 +146,12 @@ def test_tori_are_fitted_where_there_are_stars():
     u = np.random.default_rng(4).normal(size=(500, 3))
     stars = np.array([60.0, 20.0, 900.0]) * np.exp(np.array([0.3, 0.3, 0.1]) * u) * [1.0, 1.0, -1.0]
     stars[0] = np.nan
-    options = {"tol": 1e-4, "max_tori": 500, "batch_size": 16, "progress": False}
+    # Some 70 tori more for each cell that is cut: enough for one that only stars ask for.
+    options = {"tol": 1e-4, "max_tori": 600, "batch_size": 16, "progress": False}
     blind, found = (
         dynamics.fit_library(POT, **wide, **options, stars=at) for at in (None, jnp.asarray(stars))
     )
-    assert len(found.tori.E) <= 500
+    assert len(found.tori.E) <= 600
     place = jax.vmap(lambda library, J: library.place(J)[1], (None, 0))
     errors = [
         np.asarray(library.residual[place(library, jnp.asarray(stars[1:]))]) for library in (blind, found)

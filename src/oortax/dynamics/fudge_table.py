@@ -49,6 +49,8 @@ _NEAR_CIRCULAR, _NEAR_PLANE = 0.02, 0.02
 # Nodes keep this far, in cells, from orbits of which an action is 0: ratios of actions are 0/0 there.
 _MARGIN = 0.05
 _TINY = 1e-30
+# A last step of ln(rho) below this, of a method that squares it, has found the maximum.
+_FOUND = 1e-4
 # Energies handled at a time: what they need fits the cache.
 _ROWS = 7
 # Largest ln A/A_0: the mean of A is that of the shell orbit long before.
@@ -117,17 +119,30 @@ def total(potential, E, L_z, Delta2, rho2):
 def _shell(potential, E, L_z, Delta2, R_c):
     """rho^2 where P is largest."""
 
-    def P(log_rho):
-        return total(potential, E, L_z, Delta2, jnp.exp(2.0 * log_rho))
+    def slope_of(log_rho, *given):
+        def P(log_rho):
+            return total(*given, jnp.exp(2.0 * log_rho))
 
+        return jax.jvp(P, (log_rho,), (jnp.ones_like(log_rho),))[1]
+
+    given = potential, E, L_z, Delta2
+    *fixed, R_c = lax.stop_gradient((*given, R_c))
     grid = jnp.log(R_c) + np.linspace(-3.0, 0.1, 48)
-    log_rho = grid[jnp.argmax(jax.vmap(P)(grid))]
+    log_rho = grid[jnp.argmax(jax.vmap(lambda at: total(*fixed, jnp.exp(2.0 * at)))(grid))]
 
-    def step(log_rho, _):
-        slope, bend = jax.jvp(jax.grad(P), (log_rho,), (jnp.ones_like(log_rho),))
-        return log_rho - jnp.clip(slope / jnp.minimum(bend, -_TINY), -0.03, 0.03), None
+    def step(state, _):
+        log_rho = state[0]
+        slope, bend = jax.jvp(lambda at: slope_of(at, *fixed), (log_rho,), (jnp.ones_like(log_rho),))
+        bend = jnp.minimum(bend, -_TINY)
+        change = jnp.clip(slope / bend, -0.03, 0.03)
+        return (log_rho - change, bend, change), None
 
-    return jnp.exp(2.0 * lax.scan(step, log_rho, length=4)[0])
+    start = log_rho, -jnp.ones_like(log_rho), jnp.ones_like(log_rho)
+    log_rho, bend, last = kept(lax.scan(step, start, length=4)[0])
+    slope = node_sum(lambda at, _: slope_of(*at), (log_rho, *given), np.ones(1))
+    # Where there is no maximum, as in prolate potentials, steps end at their limit, a number.
+    change = jnp.where(jnp.abs(last) < _FOUND, -slope / bend, 0.0)
+    return jnp.exp(2.0 * moving_as(log_rho, change))
 
 
 def crossing(potential, E, L_z, Delta2, A, rho2) -> Spheroidal:

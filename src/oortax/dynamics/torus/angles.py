@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from oortax.dynamics.torus.generating import Warp
+from oortax.dynamics.torus.grid import Grid
 from oortax.dynamics.torus.matching import (
     N_R,
     N_Z,
@@ -33,10 +34,9 @@ from oortax.dynamics.torus.separable import (
     radial_speed,
     vertical_speed,
 )
-from oortax.dynamics.torus.series import sine_series, sines, sines_to_powers
+from oortax.dynamics.torus.series import sine_series, sine_waves, sines, sines_to_powers
 from oortax.dynamics.torus.toy import oscillator_azimuth, sphere
 from oortax.dynamics.torus.transformation import Transformation
-from oortax.numerics.once import once
 from oortax.types import Actions
 
 # Terms kept of the sine series in chi_r and 2 chi_z.
@@ -69,17 +69,20 @@ class FudgeAngles(eqx.Module):
         g, by_z = sine_series(self.vertical[:angles], 2.0 * chi[1])
         return Shift(f + g, by_r / warp.radial(chi[0])[1], 2.0 * by_z / warp.vertical(chi[1])[1])
 
-    def on(self, chi_r, chi_z) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
-        """f_i and g_i at lists of chi_r and chi_z."""
-        value = jax.vmap(lambda powers, angle: sine_series(powers, angle)[0], (None, 0), 1)
-        values = value(self.radial, jnp.asarray(chi_r)), value(self.vertical, 2.0 * jnp.asarray(chi_z))
-        return jax.tree.map(once, values)
+    def on(self, grid: Grid) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
+        """f_i and g_i at a grid's chi_r and chi_z."""
+        (f, _), (g, _) = self._waves(grid)
+        return self.radial @ f, self.vertical @ g
 
-    def by_chi(self, chi_r, chi_z) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
-        """Derivatives with respect to chi_r and chi_z, at lists of either."""
-        slope = jax.vmap(lambda powers, angle: sine_series(powers, angle)[1], (None, 0), 1)
-        slopes = slope(self.radial, jnp.asarray(chi_r)), 2.0 * slope(self.vertical, 2.0 * jnp.asarray(chi_z))
-        return jax.tree.map(once, slopes)
+    def by_chi(self, grid: Grid) -> tuple[Float[Array, "3 r"], Float[Array, "3 z"]]:
+        """Derivatives with respect to chi_r and chi_z, at a grid's."""
+        (_, by_r), (_, by_z) = self._waves(grid)
+        return self.radial @ by_r, self.vertical @ (2.0 * by_z)
+
+    def _waves(self, grid: Grid):
+        # Of angles that are known: one product of matrices, not a chain for each angle.
+        of_r, of_z = (coefficients.shape[-1] for coefficients in (self.radial, self.vertical))
+        return sine_waves(of_r, grid.chi_r), sine_waves(of_z, 2.0 * grid.chi_z)
 
 
 def fudge_angles(

@@ -70,7 +70,7 @@ class Problem(NamedTuple):
         """J^T_r and J^T_z on the grid."""
         _, by_chi_r = self.warp.radial(grid.chi_r)
         _, by_chi_z = self.warp.vertical(grid.chi_z)
-        angles_r, angles_z = self.angles.by_chi(grid.chi_r, grid.chi_z)
+        angles_r, angles_z = self.angles.by_chi(grid)
         moved = self.J - self.angles.J
         J_r = self.J[0] + ((moved @ angles_r)[:, None] + 2.0 * grid.sum(grid.n[:, 0] * S)) / by_chi_r[:, None]
         return J_r, self.J[1] + (moved @ angles_z + 2.0 * grid.sum(grid.n[:, 1] * S)) / by_chi_z
@@ -78,7 +78,7 @@ class Problem(NamedTuple):
     def rates(self, grid: Grid, normal: Normal, by_J: Float[Array, "i r z"]) -> Float[Array, "i r z"]:
         """The change of H with J_i at fixed toy angles and S_n, from that with J^T_i."""
         i = len(by_J)
-        angles_r, angles_z = self.angles.by_chi(grid.chi_r, grid.chi_z)
+        angles_r, angles_z = self.angles.by_chi(grid)
         return by_J + normal.a * angles_r[:i, :, None] + normal.b * angles_z[:i, None, :]
 
     def energy(self, grid: Grid, S: Float[Array, " m"]) -> Energy:

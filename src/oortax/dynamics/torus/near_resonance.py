@@ -101,7 +101,7 @@ def true_angles(
     warp: Warp, angles: FudgeAngles, grid: Grid, dS_dJ: Float[Array, "m i"]
 ) -> Float[Array, "2 r z"]:
     """theta_r and theta_z on the grid."""
-    f, g = angles.on(grid.chi_r, grid.chi_z)
+    f, g = angles.on(grid)
     r = (warp.radial(grid.chi_r)[0] + f[0])[:, None] + g[0] + 2.0 * grid.sum_of_sines(dS_dJ[:, 0])
     z = f[1][:, None] + warp.vertical(grid.chi_z)[0] + g[1] + 2.0 * grid.sum_of_sines(dS_dJ[:, 1])
     return jnp.stack([r, z])
@@ -111,7 +111,7 @@ def angle_density(warp: Warp, angles: FudgeAngles, grid: Grid, dS_dJ: Float[Arra
     """d2(theta)/d2(chi) on the grid, of the true angles."""
     _, by_chi_r = warp.radial(grid.chi_r)
     _, by_chi_z = warp.vertical(grid.chi_z)
-    angles_r, angles_z = angles.by_chi(grid.chi_r, grid.chi_z)
+    angles_r, angles_z = angles.by_chi(grid)
     n_r, n_z = grid.n[:, 0], grid.n[:, 1]
 
     def slopes(i):

@@ -77,6 +77,12 @@ def sine_series(powers: Float[Array, "... k"], angle: Scalar) -> tuple[Array, Ar
     return sin * value, cos * value - sin * sin * slope
 
 
+def sine_waves(n: int, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """sin(x) cos(x)^k, k < n, and its derivative at known angles: powers @ these are `sine_series`."""
+    k, sin, cos = np.arange(n)[:, None], np.sin(angles), np.cos(angles)
+    return sin * cos**k, cos ** (k + 1) - k * sin * sin * cos ** np.maximum(k - 1, 0)
+
+
 def sines(coefficients: Float[Array, " k"], angle: Scalar) -> tuple[Scalar, Scalar]:
     """sum_k c_k sin(k x), k = 1, 2, ..., and its derivative, for series that may be long."""
     sin, cos = sin_cos(angle)

@@ -14,7 +14,7 @@ from oortax.dynamics.torus.library import TorusLibrary
 from oortax.dynamics.torus.torus import Torus
 from oortax.dynamics.torus.transformation import Transformation
 
-_VERSION = 4  # latitudes by |tan(lat/2)|
+_VERSION = 5  # the modes of `generating.modes`
 # The fields, for the sake of their names.
 _TORUS: Any = Torus(*[0] * 7, Transformation(*[0] * 9), Warp(0), FudgeAngles(0, 0, 0))  # type: ignore[arg-type]
 _FORMS: tuple[Any, ...] = (_TORUS, TorusLibrary(*[0] * 9, _TORUS))  # type: ignore[arg-type]
