@@ -119,16 +119,16 @@ def total(potential, E, L_z, Delta2, rho2):
 def _shell(potential, E, L_z, Delta2, R_c):
     """rho^2 where P is largest."""
 
-    def slope_of(log_rho, *given):
+    def slope_of(log_rho, potential, E, L_z, Delta2):
         def P(log_rho):
-            return total(*given, jnp.exp(2.0 * log_rho))
+            return total(potential, E, L_z, Delta2, jnp.exp(2.0 * log_rho))
 
         return jax.jvp(P, (log_rho,), (jnp.ones_like(log_rho),))[1]
 
     given = potential, E, L_z, Delta2
-    *fixed, R_c = lax.stop_gradient((*given, R_c))
-    grid = jnp.log(R_c) + np.linspace(-3.0, 0.1, 48)
-    log_rho = grid[jnp.argmax(jax.vmap(lambda at: total(*fixed, jnp.exp(2.0 * at)))(grid))]
+    fixed = lax.stop_gradient(given)
+    grid = jnp.log(lax.stop_gradient(R_c)) + np.linspace(-3.0, 0.1, 48)
+    log_rho = grid[jnp.argmax(jax.vmap(functools.partial(total, *fixed))(jnp.exp(2.0 * grid)))]
 
     def step(state, _):
         log_rho = state[0]

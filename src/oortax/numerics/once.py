@@ -7,7 +7,6 @@ import jax.numpy as jnp
 # Jitted, as others of the small functions that programs use hundreds of times: a use then costs one equation
 # to trace and to differentiate, not all of its own. Compiled programs are the same.
 @jax.jit
-@jax.custom_jvp
 def once(x):
     """x itself, but each use of it reads what was computed, and does not compute it anew.
 
@@ -20,10 +19,15 @@ def once(x):
     >>> float(once(jnp.array(2.0)))
     2.0
     """
+    return _once(x)
+
+
+@jax.custom_jvp
+def _once(x):
     return x / jnp.where(x < -jnp.inf, 0.5, 1.0)
 
 
-@once.__wrapped__.defjvp
+@_once.defjvp
 def _(primals, tangents):
     (x,), (along,) = primals, tangents
     return once(x), along / jnp.where(x < -jnp.inf, 0.5, 1.0)

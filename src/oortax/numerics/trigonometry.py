@@ -21,7 +21,6 @@ _COSINE = tuple((-1.0) ** k / factorial(2 * k) for k in range(9))
 
 
 @jax.jit
-@jax.custom_jvp
 def sin_cos(x: Scalar) -> tuple[Scalar, Scalar]:
     """sin(x) and cos(x), to 2e-16 for |x| < 1e5; float64.
 
@@ -29,6 +28,11 @@ def sin_cos(x: Scalar) -> tuple[Scalar, Scalar]:
     >>> bool(abs(sine - np.sin(2.0)) < 2e-16), bool(abs(cosine - np.cos(2.0)) < 2e-16)
     (True, True)
     """
+    return _sin_cos(x)
+
+
+@jax.custom_jvp
+def _sin_cos(x):
     turns = jnp.round(x * (2.0 / np.pi))
     r = (x - turns * _FIRST) - turns * _REST
     r2 = r * r
@@ -40,7 +44,7 @@ def sin_cos(x: Scalar) -> tuple[Scalar, Scalar]:
     return jnp.where(below, -swapped[0], swapped[0]), jnp.where(left, -swapped[1], swapped[1])
 
 
-@sin_cos.__wrapped__.defjvp
+@_sin_cos.defjvp
 def _(primals, tangents):
     sine, cosine = sin_cos(*primals)
     return (sine, cosine), (cosine * tangents[0], -sine * tangents[0])

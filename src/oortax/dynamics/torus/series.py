@@ -19,7 +19,6 @@ from oortax.types import Scalar
 
 
 @jax.jit
-@jax.custom_jvp
 def polynomial(coefficients: Float[Array, "... k"], x: Scalar) -> Array:
     """sum_k c_k x^k, k = 0, 1, ...; one or several at once.
 
@@ -28,10 +27,15 @@ def polynomial(coefficients: Float[Array, "... k"], x: Scalar) -> Array:
     >>> float(polynomial(jnp.array([1.0, 2.0, 3.0]), jnp.array(2.0)))
     17.0
     """
+    return _polynomial(coefficients, x)
+
+
+@jax.custom_jvp
+def _polynomial(coefficients, x):
     return once(_horner(coefficients, x))
 
 
-@polynomial.__wrapped__.defjvp
+@_polynomial.defjvp
 def _(primals, tangents):
     coefficients, x = primals
     slope = polynomial(derived(coefficients), x)
