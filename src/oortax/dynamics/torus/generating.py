@@ -29,9 +29,8 @@ _UNWARP = 5
 def modes(n_modes: int) -> np.ndarray:
     """The n_modes pairs (n_r, n_z) of lowest order n_r^1.5 + (|n_z|/3.5)^1.5, shape (n_modes, 2).
 
-    n_z is even, and there is one of each n and -n. Sets are nested. A rectangle of as many terms, n_r <= 4
-    and |n_z| <= 16 with 76, lacks waves with a large n_r and a small n_z: it leaves 1.3 to 4 times the
-    residual (the reference tori of tests/dynamics/test_torus.py).
+    n_z is even, and there is one of each n and -n. Sets are nested. A rectangle of as many terms lacks waves
+    with a large n_r and a small n_z, in which most of what is left of H on a halo's tori is then found.
 
     >>> modes(4).tolist()
     [[0, 2], [1, 0], [0, 4], [1, -2]]

@@ -234,7 +234,7 @@ def fit_torus(potential: AbstractPotential, J: Actions, n_modes: int = 76) -> To
 
     Exact in Staeckel potentials and in the isochrone: to 1e-6 and better in J along the torus and in
     Omega, of boxes, too (tests/dynamics/test_exact_tori.py). Residuals of 76 modes in mw_potential_2014 are
-    below 1e-7 for orbits of a thin disc, 8e-7 of a thick one, and 8e-5 of a halo; x at given angles agrees
+    below 1e-7 for orbits of a thin disc, 3e-7 of a thick one, and 4e-5 of a halo; x at given angles agrees
     with long integrations of these to 2e-6, 5e-6 and 5e-4 of itself, Omega to 3e-6 (1.5e-5 of shells), and
     theta - Omega t stays within 5e-4 rad for 50 periods (8e-3 of a halo, 2e-2 of a shell;
     tests/dynamics/test_torus.py). Orbits of
