@@ -17,6 +17,8 @@ from oortax.io.surveys import ZERO_POINTS
 
 # Share of the stars' nodes from which a prolate potential is worth a word.
 _PROLATE = 0.01
+# A zero point's prior leaves so much of its probability out of a table's range on either side.
+_BEYOND = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +27,8 @@ class LogLikelihood:
 
     `data` holds the catalogues and their nodes by name (of [data]: the empty name), the surveys and counts of
     catalogues in cells, the measured tables, and what makes the action finder where it takes arrays (tori),
-    else None. `folded` are the catalogues whose selection must be folded anew for every set of parameters,
-    `forms` those of catalogues, by name, that have another than `likelihood`.
+    else None. `folded` are those whose selection must be folded anew for every set of parameters (a zero
+    point alone has a table instead), `forms` those of catalogues, by name, that have another than `likelihood`.
     """
 
     finder: str
@@ -85,9 +87,12 @@ def build_posterior(problem: Problem) -> inference.Posterior:
     """The posterior of a problem's free parameters."""
     options = problem.config.inference
     stars = {name: _with_nodes(problem, name) for name in problem.stars}
+    moving = {name: _moves_selection(problem, name) for name in stars}
+    tables = {name: _with_table(problem, name, stars[name][1], moving[name]) for name in stars}
+    stars |= {name: (stars[name][0], nodes) for name, nodes in tables.items() if nodes is not None}
     tori = pilot(problem, stars) if stars and options.finder in dynamics.STAR_FINDERS else None
     settings = tuple(sorted(options.settings.items()))
-    folded = tuple(name for name in stars if _selection_moves(problem, name))
+    folded = tuple(name for name, paths in moving.items() if paths and tables[name] is None)
     own = {name: part.likelihood for name, part in problem.config.star_catalogues().items()}
     forms = tuple((name, form) for name, form in own.items() if form is not None)
     log_likelihood = LogLikelihood(options.finder, options.likelihood, settings, folded, forms)
@@ -109,8 +114,21 @@ def _with_nodes(problem: Problem, name: str) -> tuple[Any, Any]:
     return catalogue, nodes
 
 
-def _selection_moves(problem: Problem, name: str) -> bool:
-    """Whether a free parameter moves the share of stars that a catalogue's survey lists.
+def _with_table(problem: Problem, name: str, nodes: model.Nodes, moving: list[str]) -> model.Nodes | None:
+    """Nodes with the selection as a function of what moves it, where that is one zero point of known range."""
+    (field, *others) = [path.rpartition(".")[2] for path in moving] or [""]
+    if others or field not in ZERO_POINTS:
+        return None
+    try:
+        low, high = np.asarray(problem.priors[moving[0]].icdf(jnp.asarray([_BEYOND, 1.0 - _BEYOND])))
+    except NotImplementedError:
+        return None
+    sight = problem.model.sight(name)
+    return model.with_moving_selection(nodes, sight.galaxy, sight.survey, field, float(low), float(high))
+
+
+def _moves_selection(problem: Problem, name: str) -> list[str]:
+    """The free parameters that move the share of stars that a catalogue's survey lists.
 
     Magnitudes of its populations do, and so do zero points where the cuts use them.
     """
@@ -120,7 +138,7 @@ def _selection_moves(problem: Problem, name: str) -> bool:
     cuts = problem.model.sight(name).survey.selection
     if any(cut.uses_parallax or "distance_modulus" in cut.columns for cut in cuts):
         moving += [f"{where}.errors.{each}" for each in ZERO_POINTS]
-    return any(path.startswith(tuple(moving)) for path in problem.priors)
+    return [path for path in problem.priors if path.startswith(tuple(moving))]
 
 
 def _common(part: CatalogueConfig, component: str) -> bool:

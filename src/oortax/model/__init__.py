@@ -49,7 +49,7 @@ from oortax.model.likelihood import (
     per_star_jointly,
     star_points,
 )
-from oortax.model.nodes import Nodes, StarNodes, filled, make_nodes
+from oortax.model.nodes import Nodes, StarNodes, filled, make_nodes, with_moving_selection
 from oortax.model.predict import Mock, MockReport, predict
 from oortax.model.quantities import (
     Kinematics,
@@ -152,4 +152,5 @@ __all__ = [
     "surface_density",
     "survey_nodes",
     "whole_volume",
+    "with_moving_selection",
 ]

@@ -82,7 +82,12 @@ def diagnose(
     """
     settings = Settings() if settings is None else settings
     finer = dataclasses.replace(
-        settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=_FINER * settings.refine
+        settings,
+        n_R=settings.n_R + 2,
+        n_z=settings.n_z + 2,
+        refine=_FINER * settings.refine,
+        # Selections that are tabulated in a zero point are of the coarse nodes.
+        fold=settings.fold or nodes.volume.moving is not None,
     )
     sight = model.sight(name)
     finely = with_finer_volume(nodes, sight.galaxy, sight.survey, _FINER)

@@ -49,7 +49,7 @@ class Settings:
     refine : multiplies the velocity nodes along each axis
     batch_size : star nodes handled at a time; bounds the memory whatever the number of stars
     fold : fold the selection anew in every evaluation; needed where a parameter of the survey's errors or
-        dust or of a component's magnitudes is free
+        dust or of a component's magnitudes is free, but for a zero point alone (`with_moving_selection`)
     grid : of the potential's expansion, where it has densities
     """
 
@@ -223,7 +223,8 @@ def log_normalisation(
             for name in names
         ]
     else:
-        selection = [volume.selection[name] for name in names]
+        at_nodes = volume.selection if volume.moving is None else volume.moving.at(survey)
+        selection = [at_nodes[name] for name in names]
     counts = jnp.stack(selection, axis=1) * jnp.exp(log_rho + derived.log_amplitudes) * volume.w[:, None]
     return jnp.log(jnp.sum(counts))
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from oortax.model.galaxy import Galaxy
+from oortax.model.moving_selection import MovingSelection
 from oortax.model.scales import RoughDensity
 from oortax.survey import Survey, position
 from oortax.types import Scalar
@@ -32,7 +33,8 @@ _CURVED = 1200
 class VolumeNodes(eqx.Module):
     """Heliocentric nodes of the surveyed volume with weights s^2 cos b ds dl db.
 
-    `selection` holds the folded selection function of each component there.
+    `selection` holds the folded selection function of each component there, `moving` the same as a function
+    of a zero point that is free (`with_moving_selection`).
     """
 
     l: Float[Array, " m"]
@@ -40,6 +42,7 @@ class VolumeNodes(eqx.Module):
     s: Float[Array, " m"]
     w: Float[Array, " m"]
     selection: Mapping[str, Float[Array, " m"]]
+    moving: MovingSelection | None = None
 
 
 class Box(NamedTuple):
@@ -91,18 +94,23 @@ def volume_nodes(galaxy: Galaxy, survey: Survey, refine: float, reach: float) ->
     }
     w = np.repeat(w_s * s * s, n_sky) * np.tile(area, n_s)
     arrays = {name: jnp.asarray(values) for name, values in grid.items()}
-    selection = {}
-    for name in galaxy.names:
-        folded = jax.jit(
-            lambda stars, l, b, s: jax.lax.map(lambda q: survey.folded(stars, *q), (l, b, s), batch_size=1024)
-        )
-        selection[name] = folded(galaxy.components[name].stars, *arrays.values())
+    selection = folded(galaxy, survey, *arrays.values())
     largest = max(float(jnp.max(values)) for values in selection.values())
     if not largest > 0.0:
         raise ValueError("no star of any component can pass the survey's cuts: check its magnitude limits")
     everything = VolumeNodes(**arrays, w=jnp.asarray(w), selection=selection)
     kept = _peopled(galaxy, survey, everything)
     return jax.tree.map(lambda a: a[kept], everything)
+
+
+def folded(galaxy: Galaxy, survey: Survey, l, b, s) -> dict[str, Float[Array, " m"]]:
+    """The share of each component's stars at some places that the survey lists."""
+    return {name: _folded(survey, galaxy.components[name].stars, l, b, s) for name in galaxy.names}
+
+
+@eqx.filter_jit
+def _folded(survey: Survey, stars, l, b, s):
+    return jax.lax.map(lambda at: survey.folded(stars, *at), (l, b, s), batch_size=1024)
 
 
 def _sky_nodes(survey: Survey, refine: float, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
