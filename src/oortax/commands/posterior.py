@@ -28,7 +28,7 @@ class LogLikelihood:
     `data` holds the catalogues and their nodes by name (of [data]: the empty name), the surveys and counts of
     catalogues in cells, the measured tables, and what makes the action finder where it takes arrays (tori),
     else None. `folded` are those whose selection must be folded anew for every set of parameters (a zero
-    point alone has a table instead), `forms` those of catalogues, by name, that have another than `likelihood`.
+    point alone has a table instead), `forms` those of catalogues that have another than `likelihood`.
     """
 
     finder: str
@@ -115,7 +115,7 @@ def _with_nodes(problem: Problem, name: str) -> tuple[Any, Any]:
 
 
 def _with_table(problem: Problem, name: str, nodes: model.Nodes, moving: list[str]) -> model.Nodes | None:
-    """Nodes with the selection as a function of what moves it, where that is one zero point of known range."""
+    """Nodes with the selection as a function of what moves it, if that is one zero point of known range."""
     (field, *others) = [path.rpartition(".")[2] for path in moving] or [""]
     if others or field not in ZERO_POINTS:
         return None

@@ -154,11 +154,16 @@ class OrbitAveraged(AbstractActionFinder):
         require_float64("OrbitAveraged", x, v)
         x, v = _no_derivative(x, v)
         E = 0.5 * (v @ v) + self.potential.Phi(x)
-        period = 2.0 * jnp.pi * jnp.exp(-jnp.interp(E, self.E, self.log_kappa))
         finite = jnp.isfinite(E)
         bound = finite & (E > self.E[0]) & (E < self.E[-1])
-        good = lambda part, other: jnp.where(bound, part, jnp.asarray(other))  # noqa: E731
-        times, xs, vs, reached = self._orbit(good(x, [8.0, 0.0, 0.0]), good(v, [0.0, 0.0, 0.0]), period)
+        # A circular orbit instead of one without end: all stars of a batch take the steps of the longest.
+        middle = _KNOTS // 2
+        R = jnp.geomspace(_R_MIN, _R_MAX, _KNOTS)[middle]
+        speed = jnp.sqrt(2.0 * (self.E[middle] - self.potential.Phi_Rz(R, 0.0)))
+        good = lambda part, other: jnp.where(bound, part, other)  # noqa: E731
+        x, v = good(x, R * jnp.array([1.0, 0.0, 0.0])), good(v, speed * jnp.array([0.0, 1.0, 0.0]))
+        kappa = jnp.exp(jnp.interp(good(E, self.E[middle]), self.E, self.log_kappa))
+        times, xs, vs, reached = self._orbit(x, v, 2.0 * jnp.pi / kappa)
         fit = self._fit(times, xs, vs, E)
         escapes = E > self.potential.Phi(jnp.array([_ESCAPED, 0.0, 0.0]))
         code = jnp.where(fit.residual < _POOR, Result.OK, Result.INACCURATE)

@@ -1,4 +1,4 @@
-"""The selection of a survey with a free zero point as a table: folding it anew costs more than all actions."""
+"""The selection with a free zero point, tabulated: folding it anew costs more than all actions."""
 
 from collections.abc import Mapping
 from typing import final
