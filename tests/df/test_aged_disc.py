@@ -88,16 +88,16 @@ def test_mass_is_the_mean_of_the_ages():
 
 
 def test_rule_over_velocities_serves_all_ages():
-    f, finder = DISC.bind(ORBITS), dynamics.OortLindblad(POT)
     R, z = 8.0, 0.3
 
     @jax.jit
-    def density():
-        s, log_weights = DISC.ages()
-        own = jax.lax.map(lambda s: df.log_density(DISC._grown(s).bind(ORBITS), POT, finder, R, z, 1.6), s)
-        return df.log_density(f, POT, finder, R, z), jax.nn.logsumexp(own + log_weights)
+    def density(disc, orbits, pot):
+        finder = dynamics.OortLindblad(pot)
+        s, log_weights = disc.ages()
+        own = jax.lax.map(lambda s: df.log_density(disc._grown(s).bind(orbits), pot, finder, R, z, 1.6), s)
+        return df.log_density(disc.bind(orbits), pot, finder, R, z), jax.nn.logsumexp(own + log_weights)
 
-    got, expected = density()
+    got, expected = density(DISC, ORBITS, POT)
     assert float(got) == pytest.approx(float(expected), abs=1e-3)
 
 

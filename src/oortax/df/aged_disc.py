@@ -172,6 +172,7 @@ class BoundAgedDisc(AbstractDF):
         log_f = jax.vmap(lambda s: self.disc._grown(s).bind(self.circular_orbits).log_f(J))(s)
         return jax.nn.logsumexp(log_f + log_weights)
 
+    @eqx.filter_jit
     def mass(self) -> Scalar:
         """(2 pi)^3 times the integral of f over the actions: the mean of those of all ages. Accuracy 1e-6."""
         s, log_weights = self.disc.ages()

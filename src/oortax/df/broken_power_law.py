@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +101,7 @@ class AbstractBrokenPowerLaw(AbstractDF):
             return power_tails(jnp.result_type(self.J_0))
         return cut_off(jnp.log(self.J_cut / self.J_0), self.cut_strength)
 
+    @eqx.filter_jit
     def mass(self) -> Scalar:
         r"""(2 pi)^3 times the integral of f over the actions (`df.action_integral`).
 

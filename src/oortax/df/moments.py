@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -35,11 +36,22 @@ def log_density(
     f: AbstractDF, potential: AbstractPotential, finder: AbstractActionFinder, R, z, refine: float = 1.0
 ) -> Scalar:
     """ln of the density of f (bound) at (R, z): ln int f(J(x, v)) d^3v, to the accuracy of `moments`."""
+    return _log_density(f, potential, finder, jnp.asarray(R), jnp.asarray(z), refine)
+
+
+# Both are compiled: calls outside jit would go through a finder step by step.
+@eqx.filter_jit
+def _log_density(f, potential, finder, R, z, refine) -> Scalar:
     each = [
         log_scale + jax.nn.logsumexp(log_f, b=rule.weights)
         for log_scale, rule, log_f in _on_nodes(f, potential, finder, R, z, refine)
     ]
     return jax.nn.logsumexp(jnp.stack(each))
+
+
+@eqx.filter_jit
+def _moments(f, potential, finder, R, z, refine) -> "Moments":
+    return summed([_of_nodes(*on) for on in _on_nodes(f, potential, finder, R, z, refine)])
 
 
 def moments(
@@ -70,7 +82,7 @@ def moments(
     >>> 180 < float(local.mean[1]) < 220
     True
     """
-    return summed([_of_nodes(*on) for on in _on_nodes(f, potential, finder, R, z, refine)])
+    return _moments(f, potential, finder, jnp.asarray(R), jnp.asarray(z), refine)
 
 
 def moments_with_error(
@@ -125,7 +137,6 @@ def velocity_scale_at(
 
 def _on_nodes(f, potential, finder, R, z, refine):
     """(log of the amplitude, rule, ln f on its nodes) of each component."""
-    R, z = jnp.asarray(R), jnp.asarray(z)
     found = []
     for log_scale, part in populations(f):
         if part.flat:

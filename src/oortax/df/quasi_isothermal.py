@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, final
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
@@ -159,6 +160,7 @@ class BoundQuasiIsothermal(AbstractDF):
         sigma_z = jnp.sqrt(2.0) * self.circular_orbits.near(r).nu * f.H_d
         return -r / f.R_d + log_isothermal(potential, R, z, sigma_z)
 
+    @eqx.filter_jit
     def mass(self) -> Scalar:
         r"""(2 pi)^3 times the integral of f over the actions, both senses of rotation.
 

@@ -2,6 +2,7 @@
 
 from typing import ClassVar, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,6 +124,7 @@ class TaperedExponential(AbstractDF):
         log_k_r, log_k_z = self._log_rates(L)
         return L, Omega, kappa, jnp.sqrt(kappa * jnp.exp(-log_k_r)), jnp.sqrt(nu * jnp.exp(-log_k_z))
 
+    @eqx.filter_jit
     def mass(self) -> Scalar:
         r"""(2 pi)^3 times the integral of f over the actions, both senses of rotation.
 

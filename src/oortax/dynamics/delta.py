@@ -121,8 +121,13 @@ def focal_distance(
     potential: AbstractPotential, *, R_min: float = 0.03, R_max: float = 300.0, n: int = 32
 ) -> FocalDistance:
     """Tabulate Delta^2(E, L_z) for circular-orbit radii between R_min and R_max (kpc)."""
+    return _tabulated(expand(potential), R_min, R_max, n)
+
+
+# Compiled, as all that calls outside jit would do step by step.
+@eqx.filter_jit
+def _tabulated(potential: AbstractPotential, R_min: float, R_max: float, n: int) -> FocalDistance:
     log_R = jnp.linspace(np.log(R_min), np.log(R_max), n)
-    potential = expand(potential)
     R2 = jnp.exp(2.0 * log_R)[:, None]
     s2 = 1.0 - _K_NODES**2
     sine2 = 0.15**2 * s2 * (1.0 + s2) ** 2

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -325,6 +326,13 @@ def per_star_jointly(
     The potential's tables, circular orbits, finder and bound DFs are made once, and the places of all go
     through the finder in one list: it is traced and compiled once, however many catalogues there are.
     """
+    found = _jointly(galaxy, dict(catalogues), finder)
+    return {name: found[name] for name in catalogues}
+
+
+# Compiled: calls outside jit would go through a finder step by step.
+@eqx.filter_jit
+def _jointly(galaxy: Galaxy, catalogues: dict[str, Observed], finder: FinderLike) -> dict[str, PerStar]:
     names, several = list(catalogues), list(catalogues.values())
     tables = tables_of(galaxy, finder, several[0].settings.grid)
     points, galaxies = [], []

@@ -131,6 +131,7 @@ def with_moving_selection(
     """
     galaxy, volume = galaxy.bound(), nodes.volume
     w = np.asarray(volume.w)
+    ends = jnp.asarray([low, high], dtype=w.dtype)
 
     def at(zero_point: float) -> Survey:
         return eqx.tree_at(lambda s: getattr(s.errors, field), survey, jnp.asarray(zero_point))
@@ -142,7 +143,7 @@ def with_moving_selection(
     exact = each(checked)
     for k in _VALUES:
         values = jax.tree.map(lambda *row: jnp.stack(row, axis=1), *each(chebyshev(k, low, high)))
-        moving = MovingSelection(values, *jnp.asarray([low, high], dtype=w.dtype), field)
+        moving = MovingSelection(values, ends[0], ends[1], field)
         errors = [
             float(w @ np.abs(np.asarray(found[name] - true[name]))) / float(w @ np.asarray(true[name]))
             for found, true in zip((moving.at(at(value)) for value in checked), exact, strict=True)

@@ -98,7 +98,7 @@ def volume_nodes(galaxy: Galaxy, survey: Survey, refine: float, reach: float) ->
     largest = max(float(jnp.max(values)) for values in selection.values())
     if not largest > 0.0:
         raise ValueError("no star of any component can pass the survey's cuts: check its magnitude limits")
-    everything = VolumeNodes(**arrays, w=jnp.asarray(w), selection=selection)
+    everything = VolumeNodes(arrays["l"], arrays["b"], arrays["s"], jnp.asarray(w), selection)
     kept = _peopled(galaxy, survey, everything)
     return jax.tree.map(lambda a: a[kept], everything)
 

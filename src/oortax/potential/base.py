@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -32,8 +33,7 @@ class AbstractPotential(AbstractParametric):
 
     def rho(self, R, z) -> Scalar:
         """Density at cylindrical radius R and height z (kpc), in Msun/kpc^3: by Poisson's equation."""
-        x = jnp.stack([R, jnp.zeros_like(R), z])
-        return jnp.trace(jax.hessian(self.Phi)(x)) / (4.0 * jnp.pi * G)
+        return _poisson(self, jnp.asarray(R), jnp.asarray(z))
 
     def expanded(self, grid) -> "AbstractPotential":
         """The same potential in the form that is evaluated: what depends on parameters alone is computed.
@@ -41,6 +41,13 @@ class AbstractPotential(AbstractParametric):
         Potentials in closed form are that already; `grid` is the `expansion.Grid` for the others.
         """
         return self
+
+
+# Compiled: outside jit some forty operations would be, one by one.
+@eqx.filter_jit
+def _poisson(pot: AbstractPotential, R: Scalar, z: Scalar) -> Scalar:
+    x = jnp.stack([R, jnp.zeros_like(R), z])
+    return jnp.trace(jax.hessian(pot.Phi)(x)) / (4.0 * jnp.pi * G)
 
 
 class AbstractClosedForm(AbstractPotential):
