@@ -1,7 +1,7 @@
 """What real catalogues say of the potential, by the bundled configurations: priors beside posteriors.
 
 Run `python benchmarks/science.py`, with the names of some for these alone: globular_clusters, segue_bhb,
-giants_and_gas (minutes each, ten for the last). The maximum is looked for from the configuration's start and
+giants_and_gas, milky_way (minutes each). The maximum is looked for from the configuration's start and
 from q = 1.4; the posterior is Laplace's Gaussian, corrected by 256 draws with Pareto-smoothed importance
 weights (k: their shape, trusted below 0.7).
 
@@ -24,7 +24,7 @@ from oortax.commands import session
 from oortax.commands.posterior import build_posterior
 from oortax.model.constraints import enclosed_mass, surface_density
 
-CONFIGS = ("globular_clusters", "segue_bhb", "giants_and_gas")
+CONFIGS = ("globular_clusters", "segue_bhb", "giants_and_gas", "milky_way")
 DRAWS, R_0, OTHER_Q = 256, 8.2, 1.4
 PUBLISHED = {"M(< 20 kpc)": "1.91 +- 0.18", "q": "1.30 +- 0.25", "Sigma(1.1 kpc)": "68 +- 4"}
 

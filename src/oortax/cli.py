@@ -84,7 +84,8 @@ def fit(config: Path, /, *, options: Fit = Fit()) -> None:
     Parameters
     ----------
     config
-        TOML file, or the name of a bundled one: demo, gas, globular_clusters, segue_bhb or giants_and_gas.
+        TOML file, or the name of a bundled one: demo, gas, globular_clusters, segue_bhb, giants_and_gas or
+        milky_way.
     """
     config = _bundled(config)
     options.run(config, f"oortax-{config.stem}")
@@ -105,7 +106,7 @@ def check(config: Path, /, *, json: Json = False, stars: Stars = None, seed: See
     ----------
     config
         TOML file, or the name of a bundled one: demo, gas, globular_clusters,
-        segue_bhb or giants_and_gas.
+        segue_bhb, giants_and_gas or milky_way.
     """
     from oortax.commands import session
 

@@ -1,5 +1,6 @@
 """The isochrone sphere: its f(J) makes the density that its potential says."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,3 +81,27 @@ def test_moments_of_the_sphere():
     # The default rule over velocities at twice its nodes.
     assert float(local.density) == pytest.approx(rho[0], rel=2e-3)
     np.testing.assert_allclose(np.diag(local.dispersion), jeans, rtol=5e-3)
+
+
+def test_points_and_parameters_share_one_program():
+    """Outside jit, too: at another place, and of another mass, nothing is traced again."""
+    traces = []
+
+    class Counted(eqx.Module):
+        finder: dynamics.IsochroneFinder
+
+        def actions(self, x, v):
+            traces.append(1)
+            return self.finder.actions(x, v)
+
+    def at(R, M):
+        pot, sphere = potential.Isochrone(M=M, b=B), df.IsochroneSphere(M=M, b=B)
+        finder = Counted(dynamics.IsochroneFinder(pot))
+        found = df.moments(sphere, pot, finder, R, 1.0), df.log_density(sphere, pot, finder, R, 1.0)
+        return float(found[0].density), float(found[1])
+
+    density, log_density = at(3.0, M)
+    once = len(traces)
+    assert once > 0 and log_density == pytest.approx(np.log(density), abs=1e-9)
+    assert at(2.0, M)[0] > density and at(3, 2.0 * M)[0] == pytest.approx(2.0 * density, rel=1e-9)
+    assert len(traces) == once

@@ -266,10 +266,11 @@ def test_a_population_s_slips_are_named(document, folder, change, message):
         ("globular_clusters", 68, 11, {"circular_velocity"}),
         ("segue_bhb", 3697, 13, {"circular_velocity"}),
         ("giants_and_gas", 4000, 26, {"hi", "masers", "sgr_a_proper_motion", "discs", "enclosed_mass"}),
+        ("milky_way", 2000 + 68, 33, {"hi", "masers", "sgr_a_proper_motion", "discs"}),
     ],
 )
 def test_bundled_fits_are_what_they_say(name, stars, free, tables):
     """Of real catalogues: the rows that their cuts leave, the free parameters, and the direct constraints."""
     made = io.build(io.load_config(data.config(name)))
-    assert len(made.columns["l"]) == stars
+    assert sum(len(part.columns["l"]) for part in made.stars.values()) == stars
     assert len(made.priors) == free and set(made.tables) == tables

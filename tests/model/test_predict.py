@@ -7,7 +7,10 @@ import pytest
 
 from oortax import df, dynamics, model, potential, stars, survey
 
-POT = potential.mw_potential_2014()
+# What the sampler does is the same in any potential: one that compiles soon.
+POT = potential.Sum(
+    disc=potential.MiyamotoNagai(M=7e10, a=3.0, b=0.3), halo=potential.NFW(rho_s=9e6, r_s=16.0)
+)
 CLUMP = stars.Gaussian(mean=0.8, sigma=0.25)
 # Names out of alphabetical order: JAX sorts the keys of mappings.
 GALAXY = model.Galaxy(

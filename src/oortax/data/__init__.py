@@ -65,7 +65,7 @@ def demo_config() -> Path:
 
 def config(name: str) -> Path | None:
     """A bundled configuration, with or without its suffix: demo, gas, globular_clusters, segue_bhb,
-    giants_and_gas or calibration.
+    giants_and_gas, milky_way or calibration.
 
     None if there is none of that name.
 

@@ -12,6 +12,7 @@ from oortax.df.base import AbstractDF
 from oortax.df.mixture import BoundMixture, Mixture, populations, with_masses
 from oortax.df.velocity import VelocityRule, VelocityScale, disc_rule
 from oortax.dynamics import AbstractActionFinder
+from oortax.params import as_array
 from oortax.potential import AbstractPotential
 from oortax.types import Scalar
 
@@ -36,7 +37,7 @@ def log_density(
     f: AbstractDF, potential: AbstractPotential, finder: AbstractActionFinder, R, z, refine: float = 1.0
 ) -> Scalar:
     """ln of the density of f (bound) at (R, z): ln int f(J(x, v)) d^3v, to the accuracy of `moments`."""
-    return _log_density(f, potential, finder, jnp.asarray(R), jnp.asarray(z), refine)
+    return _log_density(f, potential, finder, as_array(R), as_array(z), refine)
 
 
 # Both are compiled: calls outside jit would go through a finder step by step.
@@ -82,7 +83,7 @@ def moments(
     >>> 180 < float(local.mean[1]) < 220
     True
     """
-    return _moments(f, potential, finder, jnp.asarray(R), jnp.asarray(z), refine)
+    return _moments(f, potential, finder, as_array(R), as_array(z), refine)
 
 
 def moments_with_error(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from oortax.constants import G
-from oortax.params import AbstractParametric
+from oortax.params import AbstractParametric, as_array
 from oortax.types import Scalar, Vec3
 
 
@@ -33,7 +33,7 @@ class AbstractPotential(AbstractParametric):
 
     def rho(self, R, z) -> Scalar:
         """Density at cylindrical radius R and height z (kpc), in Msun/kpc^3: by Poisson's equation."""
-        return _poisson(self, jnp.asarray(R), jnp.asarray(z))
+        return _poisson(self, as_array(R), as_array(z))
 
     def expanded(self, grid) -> "AbstractPotential":
         """The same potential in the form that is evaluated: what depends on parameters alone is computed.
