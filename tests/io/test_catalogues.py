@@ -162,6 +162,14 @@ def test_a_catalogue_has_a_form_of_its_own(document, folder):
     assert np.median(np.abs(again["mu_l"] - np.tile(stars["mu_l"], 2))) > 1.0
 
 
+def test_a_selection_moves_only_where_it_counts(document, folder, problem):
+    """Given their places and magnitudes, velocities do not depend on it: no table, no folding."""
+    assert commands._moves_selection(problem, "north") == ["catalogues.north.errors.parallax_zero_point"]
+    assert commands._moves_selection(problem, "south") == []
+    document["catalogues"]["north"]["likelihood"] = "kinematic"
+    assert commands._moves_selection(build(document, folder), "north") == []
+
+
 def test_numbers_of_stars_count_only_where_none_is_left_out(document, folder):
     """Of a random part of the stars ln A says nothing; of all of them the configuration's form does."""
     document["inference"]["likelihood"] = "poisson"

@@ -128,11 +128,13 @@ def _with_table(problem: Problem, name: str, nodes: model.Nodes, moving: list[st
 
 
 def _moves_selection(problem: Problem, name: str) -> list[str]:
-    """The free parameters that move the share of stars that a catalogue's survey lists.
+    """The free parameters that move the share of stars that a catalogue's survey lists, where that counts.
 
     Magnitudes of its populations do, and so do zero points where the cuts use them.
     """
     part, where = problem.config.star_catalogues()[name], f"catalogues.{name}" if name else "survey"
+    if (part.likelihood or problem.config.inference.likelihood) == "kinematic":
+        return []
     moving = [f"{where}.stars."]
     moving += [f"components.{each}.stars." for each in problem.config.components if _common(part, each)]
     cuts = problem.model.sight(name).survey.selection
