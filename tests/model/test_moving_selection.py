@@ -104,3 +104,12 @@ def test_likelihood_and_its_gradient_are_those_of_folding_anew(laid_out):
 def test_ranges_that_are_too_wide_have_no_table(laid_out):
     field, galaxy, view, _, nodes = laid_out
     assert model.with_moving_selection(nodes, galaxy, view, field, -4.0, 4.0) is None
+
+
+def test_a_diagnosis_folds_where_the_zero_point_moves(laid_out):
+    """Its finer nodes have no table: were they not folded anew the error would be the score itself."""
+    field, galaxy, view, catalogue, nodes = laid_out
+    tabulated = model.with_moving_selection(nodes, galaxy, view, field, *RANGE)
+    path = f"survey.errors.{field}"
+    error = model.diagnose(model.Model(galaxy, view), catalogue, tabulated, paths=(path,)).error_score[path]
+    assert abs(error) < 0.1, error

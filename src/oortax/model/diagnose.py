@@ -82,12 +82,7 @@ def diagnose(
     """
     settings = Settings() if settings is None else settings
     finer = dataclasses.replace(
-        settings,
-        n_R=settings.n_R + 2,
-        n_z=settings.n_z + 2,
-        refine=_FINER * settings.refine,
-        # Selections that are tabulated in a zero point are of the coarse nodes.
-        fold=settings.fold or nodes.volume.moving is not None,
+        settings, n_R=settings.n_R + 2, n_z=settings.n_z + 2, refine=_FINER * settings.refine
     )
     sight = model.sight(name)
     finely = with_finer_volume(nodes, sight.galaxy, sight.survey, _FINER)
@@ -104,16 +99,23 @@ def diagnose(
         return per_star(galaxy, survey, catalogue, nodes, outliers=outliers, finder=finder, settings=rule)
 
     coarse = partial(given, settings, finder, catalogue, nodes, model)
-    fine = partial(given, finer, finder, one, alone, model)
+
+    def fine(values, rule=finer) -> PerStar:
+        return given(rule, finder, one, alone, model, values)
+
     stars, log_A = coarse(start), fine(start).log_A
 
     def error_score(path: str) -> float:
         # Differences, because compiling two more gradients would take a minute.
         step = _STEP * max(abs(float(start[path])), 1e-3)
+        # A table of selections is of the coarse nodes; the finer ones have those of the model's zero point.
+        moving = nodes.volume.moving
+        folds = moving is not None and path.endswith(f".{moving.field}")
+        rule = dataclasses.replace(finer, fold=True) if folds else finer
         error = 0.0
         for sign in (1.0, -1.0):
             moved = start | {path: start[path] + sign * step}
-            error += sign * float(coarse(moved).log_A - fine(moved).log_A)
+            error += sign * float(coarse(moved).log_A - fine(moved, rule).log_A)
         return N * error / (2.0 * step)
 
     ess = np.asarray(stars.ess)
