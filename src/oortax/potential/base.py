@@ -1,6 +1,7 @@
 """The interface of a potential: Phi at one point."""
 
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -33,7 +34,8 @@ class AbstractPotential(AbstractParametric):
 
     def rho(self, R, z) -> Scalar:
         """Density at cylindrical radius R and height z (kpc), in Msun/kpc^3: by Poisson's equation."""
-        return _poisson(self, as_array(R), as_array(z))
+        at: list[Any] = [as_array(R), as_array(z)]
+        return _poisson(self, *at)
 
     def expanded(self, grid) -> "AbstractPotential":
         """The same potential in the form that is evaluated: what depends on parameters alone is computed.
