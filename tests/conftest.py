@@ -16,7 +16,7 @@ _QUICK_TO_COMPILE = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
     "--xla_backend_optimization_level=0",
-    # A sixth of the rest: checks of XLA's own work after each step, and two steps that find nothing here.
+    # XLA's checks of its own work after each step, and two steps that find nothing here.
     "--xla_disable_hlo_passes=hlo-verifier,tree_reduction_rewriter,zero_sized_hlo_elimination",
 )
 

@@ -170,6 +170,15 @@ def test_a_selection_moves_only_where_it_counts(document, folder, problem):
     assert commands._moves_selection(build(document, folder), "north") == []
 
 
+def test_a_zero_point_of_unknown_range_is_folded(document, folder):
+    """NumPyro gives no quantiles of Student's t without a package that is not needed."""
+    zero_point = {"prior": "StudentT(4, -0.03, 0.02)", "start": -0.025}
+    document["catalogues"]["north"]["errors"]["parallax_zero_point"] = zero_point
+    posterior = commands.build_posterior(build(document, folder))
+    assert posterior.data["stars"]["north"][1].volume.moving is None
+    assert posterior.log_likelihood.folded == ("north",)
+
+
 def test_numbers_of_stars_count_only_where_none_is_left_out(document, folder):
     """Of a random part of the stars ln A says nothing; of all of them the configuration's form does."""
     document["inference"]["likelihood"] = "poisson"

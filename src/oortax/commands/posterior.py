@@ -87,12 +87,13 @@ def build_posterior(problem: Problem) -> inference.Posterior:
     """The posterior of a problem's free parameters."""
     options = problem.config.inference
     stars = {name: _with_nodes(problem, name) for name in problem.stars}
-    moving = {name: _moves_selection(problem, name) for name in stars}
-    tables = {name: _with_table(problem, name, stars[name][1], moving[name]) for name in stars}
-    stars |= {name: (stars[name][0], nodes) for name, nodes in tables.items() if nodes is not None}
     tori = pilot(problem, stars) if stars and options.finder in dynamics.STAR_FINDERS else None
     settings = tuple(sorted(options.settings.items()))
-    folded = tuple(name for name, paths in moving.items() if paths and tables[name] is None)
+    folded = tuple(
+        name
+        for name, (_, nodes) in stars.items()
+        if nodes.volume.moving is None and _moves_selection(problem, name)
+    )
     own = {name: part.likelihood for name, part in problem.config.star_catalogues().items()}
     forms = tuple((name, form) for name, form in own.items() if form is not None)
     log_likelihood = LogLikelihood(options.finder, options.likelihood, settings, folded, forms)
@@ -111,20 +112,22 @@ def _with_nodes(problem: Problem, name: str) -> tuple[Any, Any]:
         model.check_seen(catalogue, nodes, sight, problem.stars[name].columns["ids"])
     except ValueError as error:
         raise ValueError(f"catalogues.{name}: {error}" if name else str(error)) from error
-    return catalogue, nodes
+    return catalogue, _with_table(problem, name, nodes)
 
 
-def _with_table(problem: Problem, name: str, nodes: model.Nodes, moving: list[str]) -> model.Nodes | None:
+def _with_table(problem: Problem, name: str, nodes: model.Nodes) -> model.Nodes:
     """Nodes with the selection as a function of what moves it, if that is one zero point of known range."""
-    (field, *others) = [path.rpartition(".")[2] for path in moving] or [""]
-    if others or field not in ZERO_POINTS:
-        return None
+    moving = _moves_selection(problem, name)
+    field = moving[0].rpartition(".")[2] if len(moving) == 1 else ""
+    if field not in ZERO_POINTS:
+        return nodes
     try:
         low, high = np.asarray(problem.priors[moving[0]].icdf(jnp.asarray([_BEYOND, 1.0 - _BEYOND])))
-    except NotImplementedError:
-        return None
+    except (NotImplementedError, ImportError):  # NumPyro takes some from a package we do not need
+        return nodes
     sight = problem.model.sight(name)
-    return model.with_moving_selection(nodes, sight.galaxy, sight.survey, field, float(low), float(high))
+    found = model.with_moving_selection(nodes, sight.galaxy, sight.survey, field, float(low), float(high))
+    return nodes if found is None else found
 
 
 def _moves_selection(problem: Problem, name: str) -> list[str]:

@@ -40,21 +40,6 @@ def log_density(
     return _log_density(f, potential, finder, as_array(R), as_array(z), refine)
 
 
-# Both are compiled: calls outside jit would go through a finder step by step.
-@eqx.filter_jit
-def _log_density(f, potential, finder, R, z, refine) -> Scalar:
-    each = [
-        log_scale + jax.nn.logsumexp(log_f, b=rule.weights)
-        for log_scale, rule, log_f in _on_nodes(f, potential, finder, R, z, refine)
-    ]
-    return jax.nn.logsumexp(jnp.stack(each))
-
-
-@eqx.filter_jit
-def _moments(f, potential, finder, R, z, refine) -> "Moments":
-    return summed([_of_nodes(*on) for on in _on_nodes(f, potential, finder, R, z, refine)])
-
-
 def moments(
     f: AbstractDF, potential: AbstractPotential, finder: AbstractActionFinder, R, z, refine: float = 1.0
 ) -> Moments:
@@ -134,6 +119,21 @@ def velocity_scale_at(
     planar = jnp.stack([sigma_R, sigma_phi, sigma_z])
     mean = jnp.zeros(3).at[1].set(jnp.where(known, found.mean[1], v_phi))
     return lax.stop_gradient(VelocityScale(mean, jnp.where(known, sigma, planar)))
+
+
+# Both are compiled: calls outside jit would go through a finder step by step.
+@eqx.filter_jit
+def _log_density(f, potential, finder, R, z, refine) -> Scalar:
+    each = [
+        log_scale + jax.nn.logsumexp(log_f, b=rule.weights)
+        for log_scale, rule, log_f in _on_nodes(f, potential, finder, R, z, refine)
+    ]
+    return jax.nn.logsumexp(jnp.stack(each))
+
+
+@eqx.filter_jit
+def _moments(f, potential, finder, R, z, refine) -> Moments:
+    return summed([_of_nodes(*on) for on in _on_nodes(f, potential, finder, R, z, refine)])
 
 
 def _on_nodes(f, potential, finder, R, z, refine):

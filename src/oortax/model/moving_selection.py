@@ -1,4 +1,4 @@
-"""The selection with a free zero point, tabulated: folding it anew costs more than all actions."""
+"""The selection as a function of a zero point that is free, tabulated once and not folded again and again."""
 
 from collections.abc import Mapping
 from typing import final

@@ -125,9 +125,9 @@ def with_moving_selection(
     """The nodes with selections as functions of a zero point between low and high, for `log_likelihood`.
 
     `field` is "parallax_zero_point" (mas) or "distance_modulus_zero_point" (mag). `Settings.fold` is not
-    needed for it then: ln A and its derivative come from polynomials in it, at next to no price. They are
-    checked between their nodes, where the selections' errors add up to less than 1e-6 of their sum. None
-    where 17 values do not give that, as for ranges of many errors: fold anew.
+    needed for it then: ln A and its derivative come from polynomials in it. They are checked between their
+    nodes, where the selections' errors add up to less than 1e-6 of their sum. None where 17 values do not
+    give that, as for ranges of many errors: fold anew.
     """
     galaxy, volume = galaxy.bound(), nodes.volume
     w = np.asarray(volume.w)
