@@ -9,7 +9,7 @@ from jax import lax
 
 from oortax import params, potential
 from oortax.dynamics import StaeckelFudge
-from oortax.dynamics.spheroidal import crossing_kinetic, spheroidal
+from oortax.dynamics.spheroidal import crossing_kinetic, spheroidal, vertical_kinetic
 from oortax.dynamics.turning import turning_points
 from oortax.results import Result
 
@@ -288,3 +288,42 @@ def test_derivatives_by_the_flattening(disc):
             difference = np.asarray(both(at + side) - both(at - side)) / (2.0 * h)
             least = 1e-5 * np.abs(difference).max()
             np.testing.assert_allclose(exact[:, k], difference, rtol=2e-4, atol=least)
+
+
+def disc_and_halo(q):
+    """A disc in a halo that is prolate by a little: together neither, at middle radii."""
+    return potential.Sum(
+        bulge=potential.Hernquist(M=5e9, a=0.3),
+        disc=potential.MiyamotoNagai(M=6.5e10, a=3.0, b=0.3),
+        halo=potential.FlattenedNFW(rho_s=8.5e6, r_s=17.0, q=q, n_nodes=7),
+    )
+
+
+def test_wells_with_a_barrier_between_count_together():
+    """As the halo is stretched the barrier goes, and J_z must not know when.
+
+    With many nodes, whose sums hardly notice that p_v^2 is 0 in the barrier; the largest step is where the
+    second well opens, with the slope of a square root. Each well alone: a step of 130 in 2,200.
+    """
+    x, v = jnp.array([20.483, 0.0, 15.688]), jnp.array([1.4, -0.7, -1.6])
+    y = jnp.linspace(0.0, 0.999, 400)
+
+    @jax.jit
+    def at(q):
+        pot = disc_and_halo(q)
+        found = StaeckelFudge(pot, n_z=24)
+        star = spheroidal(pot, found.focal, x, v)
+        ends = turning_points(pot, star)
+        K = jax.vmap(lambda y: vertical_kinetic(pot, star, y))(y)
+        return found.actions_angles_frequencies(x, v), ends, K
+
+    found, ends, K = jax.lax.map(at, jnp.arange(1.05, 1.08, 5e-4))
+    inside = np.asarray(y) < np.asarray(ends.cos2_v)[:, None]
+    barrier = np.any((np.asarray(K) < 0.0) & inside, axis=1)
+    # No second well at first, then a barrier, then one motion.
+    assert not barrier[0] and not barrier[-1] and np.sum(barrier) > 10
+    assert np.asarray(ends.cos2_v)[0] < 0.4 < 0.99 < np.asarray(ends.cos2_v)[-1]
+    J, Omega = np.asarray(found.J), np.asarray(found.Omega)
+    assert np.max(np.abs(np.diff(J[:, 1]))) < 4e-3 * (J[0, 0] + J[0, 1])
+    # Time goes by in the wells alone: all but for ever next to the separatrix.
+    assert np.all(Omega[:, :2] > 0.3 * Omega[0, :2]) and np.all(Omega[:, :2] < 3.0 * Omega[0, :2])

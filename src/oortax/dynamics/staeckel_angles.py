@@ -159,8 +159,9 @@ def _vertical(potential, star: Spheroidal, ends: Ends, x: Vec3, n: int) -> _Moti
         square = 2.0 * vertical_kinetic(potential, star, y)
         square = jnp.where(narrow, 2.0 * ends.fall * largest2 * cos * cos, square)
         step = jnp.where(lifted, span * sin / jnp.sqrt(y), jnp.sqrt(span)) * cos * by_t
-        # dlat/p_lat, of the star and of the sphere.
-        return step / jnp.sqrt(jnp.maximum(square, _TINY)), by_t / faster, 1.0 - y
+        # dlat/p_lat, of the star and of the sphere. No time is spent in a barrier between two motions.
+        own = jnp.where(square > _TINY, step / jnp.sqrt(jnp.maximum(square, _TINY)), 0.0)
+        return own, by_t / faster, 1.0 - y
 
     columns = (np.sin(psi), np.cos(psi), 1.0 - _CROWDING * np.cos(2.0 * t))
     own, sphere, sine2_v = jax.vmap(rate)(*map(jnp.asarray, columns))

@@ -35,6 +35,8 @@ _NEARBY = 1e-4
 # Limits that keep a star of L_z = 0, which meets no barrier, off the axis; J changes by some 1e-4 of itself.
 _FARTHEST = 1e4
 _STEEPEST = 1.0 - 1e-9
+# Delta^2/s^2 below which p_v^2 is looked at up to the axis.
+_ROUND = 0.01
 # s/Delta below which a star is next to the axis, or to the disc within the focal ring.
 _BETWEEN = 0.01
 # Half-widths in ln s, and cos^2 v, above which turning points move with the parameters; and how close to a
@@ -46,6 +48,10 @@ LEAST_SHARE = 1e-3
 
 class Ends(NamedTuple):
     """Turning points: 1/s at apocentre and pericentre, cos^2 v at the largest height, and at the lowest.
+
+    In slightly prolate halos about discs p_v^2 has a second well towards the axis. What has a barrier between
+    its wells counts with both, wherever the star is: the sum of their actions is the one number that does not
+    jump as barriers come and go.
 
     `crosses`: the radial motion goes through the disc within the focal ring (Delta^2 < 0) and has no
     pericentre. The lowest cos^2 v is 0, but for motions in v that do not reach the plane: those of the same
@@ -125,6 +131,28 @@ def _lowest(vertical, y_0, prolate):
     return y, last
 
 
+def _highest(vertical, y_0, y_end, search):
+    """The largest root of p_v^2 sin^2 v, from the axis, and whether there is one above y_0.
+
+    By Newton's method, which from that side comes to a concave function's root without passing it, and where
+    there is none passes the maximum. No step is made where no point of a batch is to be searched.
+    """
+
+    def unfinished(state):
+        return (state[0] < 2 * _STEPS) & (state[2] > _LAST_STEP)
+
+    def step(state):
+        count, y, _, _ = state
+        value, slope = _value_slope(vertical, y)
+        falls = (value < 0.0) & (slope < 0.0)
+        new = jnp.where(falls, jnp.maximum(y - value / jnp.where(falls, slope, -1.0), y_0), y)
+        return count + 1, new, jnp.where(falls & (new > y_0), y - new, 0.0), falls
+
+    state = (0, y_end, jnp.where(search, 1.0, jnp.zeros_like(y_0)), search)
+    _, y, last, falls = lax.while_loop(unfinished, step, state)
+    return y, search & falls & (y > y_0) & (last <= _LAST_STEP)
+
+
 def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
     """Ends of the motion in s and v: Newton's method from a parabola through the star's own point.
 
@@ -164,8 +192,10 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
     y = jnp.minimum(y_0 + value / jnp.maximum(fall, _TINY), _ceiling(star, value, y_0))
     prolate = minus > 0.0
     lowest, last = _lowest(vertical, y_0, prolate)
+    highest, above = _highest(vertical, y_0, y_end, star.Delta2 < _ROUND * small2(star))
     # From the axis, where p_v^2 sin^2 v = -L_z^2.
     y = jnp.clip(jnp.where((lowest > 0.0) | (prolate & (slope > 0.0)), y_end, y), y_0, y_end)
+    y = jnp.where(above, highest, y)
 
     def step(state):
         count, w_apo, w_peri, y, _, _ = state
