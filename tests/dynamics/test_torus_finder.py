@@ -8,6 +8,7 @@ import pytest
 
 from oortax import dynamics, params, potential
 from oortax.dynamics.torus.library import from_grid
+from oortax.dynamics.torus.linear import linear as prepared
 from oortax.numerics.trigonometry import wrapped
 from oortax.results import Result
 
@@ -328,6 +329,32 @@ def test_derivatives_in_the_potential_at_singular_points(library):
     )(POT.a, x[:n], v[:n])
     np.testing.assert_allclose(by_a[bound][3:], np.asarray(by_fudge)[bound][3:], rtol=1e-9, atol=1e-9)
     assert np.isfinite(np.asarray(_all_by_pilot(tori, POT, x, v)[1]))
+
+
+def test_tori_without_places_do_not_answer(library):
+    """Negative toy actions, as of a torus mended from its neighbours, must not spoil the slopes of all."""
+    tori = jax.tree.map(lambda leaf: leaf[:3], library.tori)
+    spoilt = eqx.tree_at(lambda t: t.S, tori, tori.S.at[1].add(tori.J[1, 0]))
+
+    @jax.jit
+    def answers(pot, tori):
+        made = prepared(pot, tori)
+
+        def total(M):
+            dS, dE = made(params.replace(pot, {"M": M}))
+            return jnp.sum(dS) + jnp.sum(dE), (dS, dE)
+
+        return made.known, jax.value_and_grad(total, has_aux=True)(1.01 * pot.M)
+
+    known, ((_, right), _) = answers(POT, tori)
+    some, ((_, found), slope) = answers(POT, spoilt)
+    np.testing.assert_array_equal(known, [True, True, True])
+    np.testing.assert_array_equal(some, [True, False, True])
+    for ours, theirs in zip(found, right, strict=True):
+        np.testing.assert_array_equal(ours[1], 0.0)
+        np.testing.assert_array_equal(ours[np.array([0, 2])], theirs[np.array([0, 2])])
+        assert np.all(theirs[1] != 0.0)
+    assert np.isfinite(slope)
 
 
 def test_pilot_tori_cover_the_stars(library, orbits):

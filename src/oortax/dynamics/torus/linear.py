@@ -84,6 +84,8 @@ def _linear(potential: AbstractPotential, torus: Torus) -> LinearTori:
     matrix = normal.damped(_DAMPING)
     inverse = solve(matrix, jnp.eye(len(S)), cholesky(matrix))
     fields = R2, z2, Phi, normal.a, normal.b, weight / jnp.sum(weight), inverse
+    # Where a torus is mended from its neighbours the toy's actions may be negative, and there are no places.
+    known = known & jnp.stack([jnp.all(jnp.isfinite(field)) for field in fields]).all()
     R2, z2, Phi, by_r, by_z, weight, inverse = (jnp.where(known, field, 1.0) for field in fields)
     return LinearTori(R2, z2, Phi, by_r, by_z, weight, inverse, known)
 
