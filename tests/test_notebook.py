@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
+from oortax import data, io
+
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 STARS = 150
 
@@ -91,6 +93,22 @@ def test_the_integrals_run(tmp_path):
     assert len(apart) == 2 and max(apart) < 8.0
 
 
+@pytest.mark.parametrize("name", ["segue_bhb", "giants_and_gas", "milky_way"])
+def test_fits_of_real_catalogues_share_their_code(name):
+    """All but the configuration is what `test_the_globular_clusters_run` runs; each takes minutes."""
+
+    def code(notebook):
+        tagged(notebook, "parameters").source = "what differs"
+        return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+    ours, theirs = read(name), read("globular_clusters")
+    parameters = [tagged(each, "parameters").source for each in (ours, theirs)]
+    assert parameters[0] == parameters[1].replace("globular_clusters", name)
+    assert code(ours) == code(theirs)
+    # What that code asks of a configuration.
+    assert "potential.halo.q" in dict(io.load_config(data.config(name)).free())
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_globular_clusters_run(tmp_path, monkeypatch):
@@ -98,7 +116,7 @@ def test_the_globular_clusters_run(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     text, figures = executed(read("globular_clusters"), tmp_path, r"N_DRAWS = \d+", "N_DRAWS = 32")
     assert "68 used" in text and figures == 3
-    q, M = (re.search(name + r" +(\S+) \+- (\S+) ", text) for name in ("halo q", r"10\^11 Msun\]"))
+    q, M = (re.search(name + r" +(\S+) \+- (\S+) ", text) for name in ("\nq", r"10\^11 Msun\]"))
     # Within 3 sigma of Posti & Helmi's (1.30 +- 0.25 and 1.91 +- 0.18), ours included.
     assert q and abs(float(q[1]) - 1.30) < 3.0 * np.hypot(0.25, float(q[2]))
     assert M and abs(float(M[1]) - 1.91) < 3.0 * np.hypot(0.18, float(M[2]))
