@@ -220,7 +220,9 @@ def column(potential, E, L_z, Delta2, rho2, S, n: int, n_r: int, n_z: int):
 
     def at(A):
         star = crossing(potential, E, L_z, Delta2, A, rho2)
-        ends = kept(turning_points(*lax.stop_gradient((potential, star))))
+        # The well at the plane alone: with Delta^2 > 0, as in all tables, a prolate potential's other one
+        # belongs to no motion there is, and J_z of both may be anything.
+        ends = kept(turning_points(*lax.stop_gradient((potential, star)), wells=False))
         ends = moving(potential, star, ends)._replace(lowest=ends.lowest)
         r_peri, r_apo = ((q - star.rho2) / (q + star.rho2) for q in (ends.w_peri**-2, ends.w_apo**-2))
         r_at = jnp.stack([jnp.minimum(0.9 * r_peri, -0.1), jnp.zeros_like(A), jnp.maximum(0.9 * r_apo, 0.1)])

@@ -153,13 +153,14 @@ def _highest(vertical, y_0, y_end, search):
     return y, search & falls & (y > y_0) & (last <= _LAST_STEP)
 
 
-def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
+def turning_points(potential: AbstractPotential, star: Spheroidal, *, wells: bool = True) -> Ends:
     """Ends of the motion in s and v: Newton's method from a parabola through the star's own point.
 
     p_u^2/(2 s^2) is concave in w = 1/s and p_v^2 sin^2 v convex in cos^2 v in galaxy-like potentials,
     so that Newton's method approaches each root from one side; steps are limited all the same. Where the
     motion in v does not reach the plane (Delta^2 < 0), p_v^2 sin^2 v is concave, and its larger root is
-    approached from the axis. A batch goes on until its last point has converged.
+    approached from the axis, as is that of a second well; without `wells` the star's own is the only one. A
+    batch goes on until its last point has converged.
     """
     radial = partial(radial_kinetic, potential, star)
     vertical = partial(vertical_kinetic, potential, star)
@@ -192,7 +193,7 @@ def turning_points(potential: AbstractPotential, star: Spheroidal) -> Ends:
     y = jnp.minimum(y_0 + value / jnp.maximum(fall, _TINY), _ceiling(star, value, y_0))
     prolate = minus > 0.0
     lowest, last = _lowest(vertical, y_0, prolate)
-    highest, above = _highest(vertical, y_0, y_end, star.Delta2 < _ROUND * small2(star))
+    highest, above = _highest(vertical, y_0, y_end, wells & (star.Delta2 < _ROUND * small2(star)))
     # From the axis, where p_v^2 sin^2 v = -L_z^2.
     y = jnp.clip(jnp.where((lowest > 0.0) | (prolate & (slope > 0.0)), y_end, y), y_0, y_end)
     y = jnp.where(above, highest, y)
