@@ -327,3 +327,13 @@ def test_wells_with_a_barrier_between_count_together():
     assert np.max(np.abs(np.diff(J[:, 1]))) < 4e-3 * (J[0, 0] + J[0, 1])
     # Time goes by in the wells alone: all but for ever next to the separatrix.
     assert np.all(Omega[:, :2] > 0.3 * Omega[0, :2]) and np.all(Omega[:, :2] < 3.0 * Omega[0, :2])
+
+    def J_z(q):
+        return StaeckelFudge(disc_and_halo(q), n_z=24).actions(x, v)[1]
+
+    # Derivatives are those of the sum, with both ends of it moving: 1e-7 where measured.
+    values, slopes = jax.jit(lambda q: jax.lax.map(jax.value_and_grad(J_z), q))(
+        jnp.array([1.062 - 1e-7, 1.062, 1.062 + 1e-7, 1.076 - 1e-7, 1.076, 1.076 + 1e-7])
+    )
+    differences = np.asarray(values[2::3] - values[::3]) / 2e-7
+    np.testing.assert_allclose(slopes[1::3], differences, rtol=1e-6)
