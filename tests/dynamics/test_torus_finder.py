@@ -8,6 +8,7 @@ import pytest
 
 from oortax import dynamics, params, potential
 from oortax.dynamics.torus.library import from_grid
+from oortax.dynamics.torus.linear import LinearTori, first_order
 from oortax.dynamics.torus.linear import linear as prepared
 from oortax.numerics.trigonometry import wrapped
 from oortax.results import Result
@@ -355,6 +356,26 @@ def test_tori_without_places_do_not_answer(library):
         np.testing.assert_array_equal(ours[np.array([0, 2])], theirs[np.array([0, 2])])
         assert np.all(theirs[1] != 0.0)
     assert np.isfinite(slope)
+
+
+def test_first_order_is_the_slope_of_what_tori_answer(library):
+    """By each of the potential's numbers; a potential of many, as on a grid, has no table of slopes."""
+    made = prepared(POT, jax.tree.map(lambda leaf: leaf[:3], library.tori))
+    table, answer = first_order(made, POT), jax.jit(lambda made, pot: made(pot))
+    for path in params.parameters(POT):
+        value = float(params.get(POT, path))
+        up, down = (params.replace(POT, {path: value * (1.0 + h)}) for h in (1e-4, -1e-4))
+        for ours, above, below in zip(answer(table, up), answer(made, up), answer(made, down), strict=True):
+            change = 0.5 * (above - below)
+            # Differences leave the square of the step, 1e-8, times a few.
+            np.testing.assert_allclose(ours, change, rtol=1e-6, atol=1e-6 * np.abs(change).max())
+    assert isinstance(dynamics.PilotTori(many_numbers(), library).linear, LinearTori)
+
+
+def many_numbers():
+    """POT in twelve parts: 36 numbers."""
+    part = params.replace(POT, {"M": POT.M / 12})
+    return potential.Sum(**{f"part{i}": part for i in range(12)})
 
 
 def test_pilot_tori_cover_the_stars(library, orbits):

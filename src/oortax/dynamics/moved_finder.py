@@ -10,7 +10,7 @@ from jax import lax
 from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.library import TorusLibrary
-from oortax.dynamics.torus.linear import LinearTori
+from oortax.dynamics.torus.linear import FirstOrderTori, LinearTori
 from oortax.dynamics.torus_finder import Added, TorusFinder, judged
 from oortax.numerics.batching import recomputed
 from oortax.numerics.trigonometry import wrapped
@@ -30,7 +30,8 @@ class MovedTorusFinder(AbstractActionFinder):
     D is the derivative along the change of the potential since the pilot. At the pilot J and its derivatives
     in the potential are those of tori, to the library's own errors; away from it J errs also by the product
     of the fudge's error with the square of the change. It costs several times what `TorusFinder` does, and
-    the response of each torus of the library once for each potential (`oortax.dynamics.torus.linear`).
+    what each torus of the library answers (`oortax.dynamics.torus.linear`) once for each potential: a product
+    of matrices where the potential has few numbers, Phi on the grids of all tori where it has many.
     Angles and frequencies are the fudge's and what tori add to these at the pilot. In x and v, what D adds is
     held fixed. Residual and code are those of the pilot's tori, and the fudge's code where it finds no
     actions in this potential.
@@ -47,7 +48,7 @@ class MovedTorusFinder(AbstractActionFinder):
         potential: AbstractPotential,
         pilot: AbstractPotential,
         library: TorusLibrary,
-        linear: LinearTori,
+        linear: LinearTori | FirstOrderTori,
     ):
         self.fudge = StaeckelFudge(potential)
         pilot, library, linear = lax.stop_gradient((pilot, library, linear))

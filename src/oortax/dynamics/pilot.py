@@ -14,13 +14,15 @@ from oortax.dynamics.moved_finder import MovedTorusFinder
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.fit import LEAST
 from oortax.dynamics.torus.library import TorusLibrary, fit_library, moved_library, to_grid
-from oortax.dynamics.torus.linear import LinearTori, linear
+from oortax.dynamics.torus.linear import FirstOrderTori, LinearTori, first_order, linear, numbers
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
 
 # What the range of a library leaves out of the stars on either side, and what it adds in ln(total) and in
 # shares.
 _TAIL, _MARGIN_TOTAL, _MARGIN = 5e-4, 0.15, 0.04
+# Of a potential: a table of derivatives by more of them (densities on grids) is larger than the tori.
+_MOST_NUMBERS = 32
 # Beyond these shares orbits pass the axis or the centre.
 _MOST_RADIAL, _MOST_VERTICAL = 0.85, 0.9
 
@@ -36,16 +38,18 @@ class PilotTori(eqx.Module):
     ----------
     potential : that of the tori
     library : its tori
-    linear : how they answer to a change of the potential
+    linear : how they answer to a change of the potential, or to that of its numbers where these are few
     """
 
     potential: AbstractPotential
     library: TorusLibrary
-    linear: LinearTori
+    linear: LinearTori | FirstOrderTori
 
     def __init__(self, potential: AbstractPotential, library: TorusLibrary):
         self.potential, self.library = expand(potential), library
-        self.linear = linear(self.potential, library.tori)
+        answers = linear(self.potential, library.tori)
+        few = numbers(self.potential).size <= _MOST_NUMBERS
+        self.linear = first_order(answers, self.potential) if few else answers
 
     def __call__(self, potential: AbstractPotential) -> MovedTorusFinder:
         """The finder in a potential, as tori answer to the change from the pilot's."""

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from oortax.dynamics.base import AbstractActionFinder, ActionAngles, StarActions, require_float64
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.library import TorusLibrary, at_actions, node_weights, refit_library
-from oortax.dynamics.torus.linear import LinearTori
+from oortax.dynamics.torus.linear import FirstOrderTori, LinearTori
 from oortax.dynamics.torus.scaled import in_their_own_units, in_units, size
 from oortax.dynamics.torus.torus import Torus
 from oortax.numerics.batching import kept, recomputed
@@ -82,7 +82,7 @@ class TorusFinder(AbstractActionFinder):
         Build the finder inside jit, from the potential of the moment.
     library : TorusLibrary
         Tori of the potential, or of one close by with `linear` or `refit`.
-    linear : LinearTori, optional
+    linear : LinearTori or FirstOrderTori, optional
         How the library's tori answer to a change of the potential (`oortax.dynamics.torus.linear`): they
         become those of `potential` to first order in the change, which costs no torus, and derivatives in
         the potential are the tori's. Frequencies stay those of the library.
@@ -124,7 +124,7 @@ class TorusFinder(AbstractActionFinder):
         potential: AbstractPotential,
         library: TorusLibrary,
         *,
-        linear: LinearTori | None = None,
+        linear: LinearTori | FirstOrderTori | None = None,
         steps: int = 2,
         refit: int = 0,
     ):

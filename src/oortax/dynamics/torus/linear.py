@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from oortax.dynamics.torus.fit import Problem
@@ -64,6 +65,36 @@ class LinearTori(eqx.Module):
             return jax.tree.map(lambda change: jnp.where(torus.known, change, 0.0), (dS, dE))
 
         return lax.map(answer, self, batch_size=_BATCH)
+
+
+@final
+class FirstOrderTori(eqx.Module):
+    """What `LinearTori` answers to small changes of a potential's numbers (build with `first_order`).
+
+    One product of matrices instead of Phi on all grids: for a likelihood, which asks for every step of a fit.
+    """
+
+    numbers: Float[Array, " p"]
+    dS: Float[Array, "tori m p"]
+    dE: Float[Array, "tori p"]
+
+    def __call__(self, potential: AbstractPotential) -> tuple[Float[Array, "tori m"], Float[Array, " tori"]]:
+        """dS_n and dE of each torus in an expanded potential of the same kind."""
+        change = numbers(potential) - self.numbers
+        return self.dS @ change, self.dE @ change
+
+
+def numbers(potential: AbstractPotential) -> Float[Array, " p"]:
+    """All numbers of a potential, in one vector."""
+    return ravel_pytree(eqx.filter(potential, eqx.is_inexact_array))[0]
+
+
+@eqx.filter_jit
+def first_order(linear: LinearTori, potential: AbstractPotential) -> FirstOrderTori:
+    """The derivatives of what tori answer by each of an expanded potential's numbers."""
+    moving, rest = eqx.partition(potential, eqx.is_inexact_array)
+    at, back = ravel_pytree(moving)
+    return FirstOrderTori(at, *jax.jacfwd(lambda at: linear(eqx.combine(back(at), rest)))(at))
 
 
 @eqx.filter_jit
