@@ -303,7 +303,7 @@ def test_wells_with_a_barrier_between_count_together():
     """As the halo is stretched the barrier goes, and J_z must not know when.
 
     With many nodes, whose sums hardly notice that p_v^2 is 0 in the barrier; the largest step is where the
-    second well opens, with the slope of a square root. Each well alone: a step of 130 in 2,200.
+    second well opens, with the slope of a square root.
     """
     x, v = jnp.array([20.483, 0.0, 15.688]), jnp.array([1.4, -0.7, -1.6])
     y = jnp.linspace(0.0, 0.999, 400)
@@ -328,12 +328,20 @@ def test_wells_with_a_barrier_between_count_together():
     # Time goes by in the wells alone: all but for ever next to the separatrix.
     assert np.all(Omega[:, :2] > 0.3 * Omega[0, :2]) and np.all(Omega[:, :2] < 3.0 * Omega[0, :2])
 
-    def J_z(q):
-        return StaeckelFudge(disc_and_halo(q), n_z=24).actions(x, v)[1]
 
-    # Derivatives are those of the sum, with both ends of it moving: 1e-7 where measured.
-    values, slopes = jax.jit(lambda q: jax.lax.map(jax.value_and_grad(J_z), q))(
-        jnp.array([1.062 - 1e-7, 1.062, 1.062 + 1e-7, 1.076 - 1e-7, 1.076, 1.076 + 1e-7])
-    )
-    differences = np.asarray(values[2::3] - values[::3]) / 2e-7
-    np.testing.assert_allclose(slopes[1::3], differences, rtol=1e-6)
+def test_derivatives_where_two_wells_count():
+    """By q, of the sum with both of its ends moving; at L_z = 0, where nothing ends the upper one, too."""
+    x, h = jnp.array([20.483, 0.0, 15.688]), 1e-7
+
+    def J_z(q, v_phi):
+        return StaeckelFudge(disc_and_halo(q), n_z=24).actions(x, jnp.array([1.4, v_phi, -1.6]))[1]
+
+    # A barrier between the wells, and none; two speeds, and two next to each other.
+    q, v_phi = np.repeat([1.062, 1.076], 3), np.tile([-0.7, 0.0, 1e-4], 2)
+    at = jax.jit(lambda q, v: jax.lax.map(lambda each: jax.value_and_grad(J_z)(*each), (q, v)))
+    values, slopes = at(np.concatenate([q, q + h, q - h]), np.tile(v_phi, 3))
+    here, above, below = np.asarray(values).reshape(3, 6)
+    # Rounding of 300 leaves 1e-13 over 2h: 1e-9 of the slopes, which are thousands; 1e-7 measured.
+    np.testing.assert_allclose(np.asarray(slopes)[:6], (above - below) / (2.0 * h), rtol=1e-6)
+    # L_z = 2e-3: J_z changes by as much.
+    np.testing.assert_allclose(here[1::3], here[2::3], atol=5e-3)

@@ -359,7 +359,7 @@ def test_tori_without_places_do_not_answer(library):
 
 
 def test_first_order_is_the_slope_of_what_tori_answer(library):
-    """By each of the potential's numbers; a potential of many, as on a grid, has no table of slopes."""
+    """By each of the potential's numbers."""
     made = prepared(POT, jax.tree.map(lambda leaf: leaf[:3], library.tori))
     table, answer = first_order(made, POT), jax.jit(lambda made, pot: made(pot))
     for path in params.parameters(POT):
@@ -369,7 +369,18 @@ def test_first_order_is_the_slope_of_what_tori_answer(library):
             change = 0.5 * (above - below)
             # Differences leave the square of the step, 1e-8, times a few.
             np.testing.assert_allclose(ours, change, rtol=1e-6, atol=1e-6 * np.abs(change).max())
-    assert isinstance(dynamics.PilotTori(many_numbers(), library).linear, LinearTori)
+
+
+def test_tori_answer_a_potential_of_many_numbers(library, orbits):
+    """There is no table of slopes then: the finder of moved tori asks Phi on their grids, for the same J."""
+    x, v = (w.reshape(-1, 3) for w in orbits[3:])
+    few, many = dynamics.PilotTori(POT, library), dynamics.PilotTori(many_numbers(), library)
+    assert isinstance(many.linear, LinearTori) and not isinstance(few.linear, LinearTori)
+    asking = eqx.tree_at(lambda tori: tori.linear, few, prepared(POT, library.tori))
+    moved = params.replace(POT, {"a": 1.01 * POT.a})
+    for ours, theirs in zip(_by_pilot(few, moved, x, v), _by_pilot(asking, moved, x, v), strict=True):
+        # Sums over grids in another order: 1e-10 of the largest where measured.
+        np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=1e-9 * np.abs(theirs).max())
 
 
 def many_numbers():

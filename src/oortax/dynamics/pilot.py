@@ -14,7 +14,7 @@ from oortax.dynamics.moved_finder import MovedTorusFinder
 from oortax.dynamics.staeckel import StaeckelFudge
 from oortax.dynamics.torus.fit import LEAST
 from oortax.dynamics.torus.library import TorusLibrary, fit_library, moved_library, to_grid
-from oortax.dynamics.torus.linear import FirstOrderTori, LinearTori, first_order, linear, numbers
+from oortax.dynamics.torus.linear import FirstOrderTori, LinearTori, first_order, linear, numbers_of
 from oortax.potential.base import AbstractPotential
 from oortax.potential.from_density import expand
 
@@ -48,7 +48,7 @@ class PilotTori(eqx.Module):
     def __init__(self, potential: AbstractPotential, library: TorusLibrary):
         self.potential, self.library = expand(potential), library
         answers = linear(self.potential, library.tori)
-        few = numbers(self.potential).size <= _MOST_NUMBERS
+        few = numbers_of(self.potential).size <= _MOST_NUMBERS
         self.linear = first_order(answers, self.potential) if few else answers
 
     def __call__(self, potential: AbstractPotential) -> MovedTorusFinder:

@@ -135,7 +135,8 @@ def _highest(vertical, y_0, y_end, search):
     """The largest root of p_v^2 sin^2 v, from the axis, and whether there is one above y_0.
 
     By Newton's method, which from that side comes to a concave function's root without passing it, and where
-    there is none passes the maximum. No step is made where no point of a batch is to be searched.
+    there is none passes the maximum. What has no barrier there, as for L_z = 0, goes up to y_end. No step is
+    made where no point of a batch is to be searched.
     """
 
     def unfinished(state):
@@ -146,11 +147,12 @@ def _highest(vertical, y_0, y_end, search):
         value, slope = _value_slope(vertical, y)
         falls = (value < 0.0) & (slope < 0.0)
         new = jnp.where(falls, jnp.maximum(y - value / jnp.where(falls, slope, -1.0), y_0), y)
-        return count + 1, new, jnp.where(falls & (new > y_0), y - new, 0.0), falls
+        is_end = falls | ((value > 0.0) & (y == y_end))
+        return count + 1, new, jnp.where(falls & (new > y_0), y - new, 0.0), is_end
 
     state = (0, y_end, jnp.where(search, 1.0, jnp.zeros_like(y_0)), search)
-    _, y, last, falls = lax.while_loop(unfinished, step, state)
-    return y, search & falls & (y > y_0) & (last <= _LAST_STEP)
+    _, y, last, is_end = lax.while_loop(unfinished, step, state)
+    return y, search & is_end & (y > y_0) & (last <= _LAST_STEP)
 
 
 def turning_points(potential: AbstractPotential, star: Spheroidal, *, wells: bool = True) -> Ends:

@@ -69,22 +69,25 @@ class LinearTori(eqx.Module):
 
 @final
 class FirstOrderTori(eqx.Module):
-    """What `LinearTori` answers to small changes of a potential's numbers (build with `first_order`).
+    """What `LinearTori` answers to small changes of a potential's numbers a_p (build with `first_order`).
 
-    One product of matrices instead of Phi on all grids: for a likelihood, which asks for every step of a fit.
+        dS_n = sum_p (dS_n/da_p) (a_p - a_p0),   dE the same
+
+    A product of matrices, with no Phi on grids: for a likelihood, which asks at every step of a fit. `at`
+    are the numbers a_p0 of the potential of the tori.
     """
 
-    numbers: Float[Array, " p"]
+    at: Float[Array, " p"]
     dS: Float[Array, "tori m p"]
     dE: Float[Array, "tori p"]
 
     def __call__(self, potential: AbstractPotential) -> tuple[Float[Array, "tori m"], Float[Array, " tori"]]:
         """dS_n and dE of each torus in an expanded potential of the same kind."""
-        change = numbers(potential) - self.numbers
+        change = numbers_of(potential) - self.at
         return self.dS @ change, self.dE @ change
 
 
-def numbers(potential: AbstractPotential) -> Float[Array, " p"]:
+def numbers_of(potential: AbstractPotential) -> Float[Array, " p"]:
     """All numbers of a potential, in one vector."""
     return ravel_pytree(eqx.filter(potential, eqx.is_inexact_array))[0]
 
