@@ -11,6 +11,7 @@ from numpyro.distributions import constraints
 
 from oortax import dynamics, params, potential
 from oortax.dynamics.delta import focal_distance
+from oortax.dynamics.torus.fit import LEAST
 from oortax.dynamics.torus.separable import separable_torus
 from oortax.results import Result
 
@@ -48,6 +49,23 @@ def test_a_torus_gets_the_terms_that_the_tolerance_needs(tori):
     # Measured with 45 terms 2.4e-4, 1.1e-2 (a box past a cusp), 7.5e-4: a margin of two.
     assert (np.asarray(tori.residual[:4]) < [1e-4, 5e-4, 2e-2, 1.5e-3]).all()
     assert np.isfinite(tori.E[:4]).all() and np.isnan(tori.E[5])
+
+
+def test_slopes_of_damped_tori_are_smooth_whatever_the_damping():
+    """Those of S_n follow no narrow resonance where S_n are damped; S_n themselves are damped by as much."""
+
+    def fitted(damping):
+        return dynamics.fit_tori(POT, J, tol=1.0, n_modes=(22,), damping=damping, progress=False)
+
+    free, little, more = (fitted(damping) for damping in (LEAST, 1e-6, 1e-5))
+    good = np.asarray((free.code == 0) & (little.code == 0) & (more.code == 0))
+    largest = np.abs(free.dS_dJ).max(axis=(1, 2))[good]
+
+    def apart(a, b):
+        return np.abs(a.dS_dJ - b.dS_dJ).max(axis=(1, 2))[good] / largest
+
+    assert good.sum() > 2 and (apart(little, more) < 0.02 * apart(free, little)).all()
+    assert (apart(free, little) > 1e-5).all()
 
 
 def test_families(tori):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from oortax import dynamics, params, potential
-from oortax.dynamics.torus.library import from_grid
+from oortax.dynamics import torus_finder
+from oortax.dynamics.torus.library import _closest, from_grid
 from oortax.dynamics.torus.linear import LinearTori, first_order
 from oortax.dynamics.torus.linear import linear as prepared
 from oortax.numerics.trigonometry import wrapped
@@ -142,6 +143,61 @@ def test_derivatives_in_position_velocity_and_potential(library, orbits, found, 
         wrong = np.abs(by_steps - slopes_of)[:, :2] / np.abs(slopes_of[:, :2]).max(axis=1, keepdims=True)
         # What is frozen in the shift to the star's energy: the product of two errors.
         assert np.median(wrong[inside]) < 3e-4 and wrong[inside].max() < 1e-2, wrong[inside].max(axis=(1, 2))
+
+
+def test_few_slopes_serve_actions(library, orbits, found, monkeypatch):
+    """Of 22 waves 8: what is neglected multiplies the fudge's error; angles and derivatives do with all."""
+    monkeypatch.setattr(torus_finder, "_SLOPES", 8)
+    _, _, _, x, v = orbits
+    x, v = x[:, 3], v[:, 3]
+
+    @jax.jit
+    def few(x, v):
+        finder = dynamics.TorusFinder(POT, library)
+        assert finder.rest.shape[1] == 3 * 14
+        with_angles = jax.vmap(finder.actions_angles_frequencies)(x, v)
+        return with_angles, jax.vmap(jax.value_and_grad(lambda x, v: finder.actions(x, v)[0], (0, 1)))(x, v)
+
+    with_angles, (J_r, slopes) = few(x, v)
+    whole = jax.tree.map(lambda leaf: leaf[:, 3], found[0])
+    np.testing.assert_allclose(with_angles.J, whole.J, rtol=1e-9)
+    np.testing.assert_allclose(with_angles.theta, whole.theta, atol=1e-9)
+    off = np.abs(J_r - whole.J[:, 0]) / (whole.J[:, 0] + whole.J[:, 1])
+    assert 0.0 < np.median(off) < 1e-5 and off.max() < 2e-4, off
+    inside = found[1][:, 3] == 1.0
+    exact = differences(library, np.concatenate([x, v], axis=1))[inside, 0]
+    wrong = np.abs(np.concatenate(slopes, axis=1)[inside] - exact) / np.abs(exact).max(axis=1, keepdims=True)
+    assert np.median(wrong) < 1e-3 and wrong.max() < 2e-2, wrong.max(axis=1)
+
+
+def test_where_the_fudge_leads_to_a_cell_without_tori(library):
+    """The closest one serves at first: whether there is a torus is asked of the star's own actions."""
+    axis, cut = int(library.axis[0]), float(library.cut[0])
+    width = np.asarray(library.upper[0] - library.lower[0])
+    q = np.asarray(library.lower[0]) + 0.6 * width
+    # Beside the first cut, closer than the fudge knows.
+    q = np.array([np.where(np.arange(3) == axis, cut - side * 1e-4 * width, q) for side in (1.0, -1.0)])
+    tori = dynamics.fit_tori(
+        POT, np.resize(from_grid(q), (128, 3)), tol=1.0, n_modes=(22,), batch_size=16, progress=False
+    )
+    theta = jnp.asarray(np.random.default_rng(7).uniform(0.0, 2.0 * np.pi, (128, 3)))
+    x, v = (jnp.resize(each, (256, 3)) for each in jax.jit(jax.vmap(dynamics.Torus.phase_point))(tori, theta))
+
+    centres = np.asarray(library.lower + library.upper)[:, axis] / 2.0
+    residual = jnp.where(centres > cut, jnp.inf, library.residual)
+    closest = _closest(*map(np.asarray, (library.lower, library.upper, residual)))
+    assert np.isfinite(residual[closest]).all() and (centres[closest] < cut).all()
+    holed = eqx.tree_at(lambda l: (l.residual, l.closest), library, (residual, jnp.asarray(closest)))
+    whole, _, by_fudge = _found(POT, library, x, v)
+    again, share, _ = _found(POT, holed, x, v)
+
+    at = jax.jit(jax.vmap(lambda J: library.place(J)[0][axis]))
+    own, first = np.asarray(at(whole.J)) > cut, np.asarray(at(by_fudge.J)) > cut
+    served = ~own & first
+    assert served.sum() > 20 and (share[served] == 1.0).all()
+    off = np.abs(again.J - whole.J)[served, :2] / np.sum(whole.J[served, :2], axis=1, keepdims=True)
+    # Cells meet where their polynomials are alike to the library's errors.
+    assert off.max() < 5e-4, off.max()
 
 
 def differences(library, w):

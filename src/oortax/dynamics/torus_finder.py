@@ -30,6 +30,9 @@ _BLEND = 0.02
 _HEIGHT = 1e-8
 # Step, in shares of J_r + J_z, by which it is seen how actions answer to the torus that is tried.
 _PROBE, _TINY = 1e-4, 1e-30
+# Actions are found with so many waves of dS_n/dJ: only what is wrong with the actions that were tried comes
+# with it, and to read more of them takes as long as all the rest. Angles are found with all.
+_SLOPES = 76
 # Any point off the axis.
 _POINT = np.array([[8.0, 0.0, 0.1], [10.0, 200.0, 10.0]])
 
@@ -115,6 +118,7 @@ class TorusFinder(AbstractActionFinder):
     library: TorusLibrary
     fudge: StaeckelFudge
     table: Float[Array, "tori numbers"]
+    rest: Float[Array, "tori slopes"]
     change: Float[Array, "tori numbers"] | None
     steps: int = eqx.field(static=True)
     moving: bool = eqx.field(static=True)
@@ -134,7 +138,9 @@ class TorusFinder(AbstractActionFinder):
             raise ValueError("both linear and refit make the tori those of potential: leave out one")
         self.fudge = StaeckelFudge(potential)
         self.library = refit_library(self.fudge.potential, library, steps=refit) if refit > 0 else library
-        self.table = _packed(in_their_own_units(self.library.tori))
+        tori = in_their_own_units(self.library.tori)
+        self.table = _packed(_with_few_slopes(tori))
+        self.rest = tori.dS_dJ[:, _SLOPES:].reshape(len(tori.E), -1)
         self.change = None
         if linear is not None:
             dS, dE = linear(self.fudge.potential)
@@ -201,7 +207,9 @@ class TorusFinder(AbstractActionFinder):
     def _asked(self, x: Vec3, v: Vec3, J: Actions):
         """The share of tori, the point that they are asked about, its energy, and the first actions."""
         share = self._share(J)
-        start = jnp.where(share > 0.0, lax.stop_gradient(J), self._somewhere())
+        # What the fudge finds may be where there are no tori, what the star has where there are.
+        towards = self.library.towards_tori(lax.stop_gradient(J))
+        start = jnp.where(share > 0.0, towards, self._somewhere())
         # A point of no torus, as on the axis, is not asked about: its derivatives would be NaN.
         x = jnp.where(share > 0.0, x, jnp.asarray(_POINT[0]))
         v = jnp.where(share > 0.0, v, jnp.asarray(_POINT[1]))
@@ -216,7 +224,7 @@ class TorusFinder(AbstractActionFinder):
         share, x, v, E, J = self._asked(x, v, J)
 
         def step(J, _):
-            torus = self._torus(J)
+            torus = self._torus(J, with_angles=True)
             theta, found = torus.angles_actions(x, v)
             return self._at_energy(E, torus, found, J), (theta, torus.Omega, torus.residual)
 
@@ -267,13 +275,17 @@ class TorusFinder(AbstractActionFinder):
         shift = rates / (rates @ lax.stop_gradient(torus.Omega[:2])) * lack
         return jnp.concatenate([jnp.maximum(J[:2] + shift, _ROOM * last[:2]), J[2:]])
 
-    def _torus(self, J: Actions) -> Torus:
+    def _torus(self, J: Actions, with_angles: bool = False) -> Torus:
         _, cell, at = self.library.place(J)
-        row = mean_of_rows(self.table, self.library.nodes, cell, node_weights(at))
-        s = size(J)
-        torus = at_actions(in_units(_unpacked(row, self.library.tori), s), J)
+        weights, s = node_weights(at), size(J)
+        row = mean_of_rows(self.table, self.library.nodes, cell, weights)
+        torus = _unpacked(row, _with_few_slopes(self.library.tori))
+        if with_angles and self.rest.size:
+            rest = mean_of_rows(self.rest, self.library.nodes, cell, weights).reshape(-1, 3)
+            torus = eqx.tree_at(lambda t: t.dS_dJ, torus, jnp.concatenate([torus.dS_dJ, rest]))
+        torus = at_actions(in_units(torus, s), J)
         if self.change is not None:
-            moved = mean_of_rows(self.change, self.library.nodes, cell, node_weights(at))
+            moved = mean_of_rows(self.change, self.library.nodes, cell, weights)
             torus = eqx.tree_at(lambda t: (t.E, t.S), torus, (torus.E + moved[0], torus.S + s * moved[1:]))
         return eqx.tree_at(lambda t: t.residual, torus, self.library.residual[cell])
 
@@ -376,6 +388,10 @@ def _unpacked(row: Float[Array, " numbers"], tori: Torus) -> Torus:
         for part, leaf in zip(parts, leaves, strict=True)
     ]
     return jax.tree.unflatten(tree, parts)
+
+
+def _with_few_slopes(tori: Torus) -> Torus:
+    return eqx.tree_at(lambda t: t.dS_dJ, tori, tori.dS_dJ[:, :_SLOPES])
 
 
 def _numbers(tori: Torus) -> Torus:

@@ -36,6 +36,9 @@ _ROOM = 0.05
 # Levenberg's damping: a wave whose n.Omega is sqrt of this times |n_r| Omega_r + |n_z| Omega_z keeps half of
 # its step. At first, and its least.
 _DAMPING, LEAST = 1e-6, 1e-10
+# Of the slopes dS_n/dJ, where S_n are damped: such tori are interpolated, and slopes lead from the actions of
+# the fudge, wrong by some 1e-2, to those of the torus. Across a narrower resonance they mislead.
+_OF_SLOPES = 1e-3
 
 
 class Fit(NamedTuple):
@@ -210,13 +213,15 @@ def finish(problem: Problem, grid: Grid, S: Float[Array, " m"]) -> Fit:
     moved = jax.jvp(lambda S: fixed.energy_by_phi(grid, S), (S,), (change,))[1]
     S, energy, by_phi = jax.tree.map(moving_as, (S, energy, by_phi), (change, *moved))
     normal = Normal.of(grid, problem.warp, energy)
-    matrix = normal.damped(problem.least)
+    damped = problem.least > LEAST
+    matrix = normal.damped(jnp.where(damped, jnp.maximum(problem.least, _OF_SLOPES), problem.least))
+    factor = cholesky(matrix)
     rates = problem.rates(grid, normal, jnp.stack([energy.by_r, energy.by_z, by_phi]))
     dS_dJ = normal.slopes(grid, rates, matrix, factor)
     if removed is not None:
         near, _ = removed
         left = jax.vmap(near.of_field, 0, 1)(normal.moved(grid, rates, dS_dJ))
-        dS_dJ = dS_dJ + near.step(grid, normal, matrix, factor) @ left
+        dS_dJ = dS_dJ + jnp.where(damped, 0.0, near.step(grid, normal, matrix, factor) @ left)
     weight = lax.stop_gradient(shares(problem, grid, dS_dJ))
     Omega = jnp.sum(weight * normal.moved(grid, rates, dS_dJ), axis=(1, 2))
     return Fit(S, dS_dJ, jnp.sum(weight * energy.H), Omega, jnp.std(energy.H))

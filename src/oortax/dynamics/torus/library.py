@@ -31,9 +31,13 @@ from oortax.types import Actions
 _LAGRANGE = np.linalg.inv(np.vander(NODES, increasing=True)).round(12)
 _NAMES = ("total", "radial", "vertical")
 _DEPTH = 24
-# With stars: so many cells are cut at a time, none that holds less than this share of the stars, and where
-# there are no tori their error is taken for this.
-_AT_ONCE, _FEWEST, _WITHOUT = 8, 5e-4, 0.1
+# Of a cell's width: so far from its edge are actions that are moved into it.
+_INSIDE = 0.01
+# With stars: so many cells are cut at a time, and none that holds less than this share of the stars. An error
+# counts for no more than _WORST, which is that of a cell where some nodes have no torus, times the share of
+# those that have: where all orbits are resonant or chaotic nothing is gained by cutting, and regular cells
+# around would wait for it.
+_AT_ONCE, _FEWEST, _WORST = 8, 5e-4, 0.01
 
 
 def to_grid(J: Actions) -> Float[Array, "3"]:
@@ -64,6 +68,7 @@ class TorusLibrary(eqx.Module):
     nodes : (cells, 64), which tori are a cell's nodes (those of a leaf)
     residual : of interpolated tori: the least of the largest ones along each axis of a leaf, and what the
         others have more; infinite where not all nodes were found, or are of two families
+    closest : the cell itself, or, if it is a leaf without tori, the leaf with tori that is closest
     tol, damping : what was asked for
     tori : the nodes' tori
     """
@@ -75,6 +80,7 @@ class TorusLibrary(eqx.Module):
     child: Int[Array, "cells 2"]
     nodes: Int[Array, "cells nodes"]
     residual: Float[Array, " cells"]
+    closest: Int[Array, " cells"]
     tol: Float[Array, ""]
     damping: Float[Array, ""]
     tori: Torus
@@ -111,6 +117,16 @@ class TorusLibrary(eqx.Module):
         q = to_grid(J)
         cell = self._cell(lax.stop_gradient(q))
         return q, cell, 2.0 * (q - self.lower[cell]) / (self.upper[cell] - self.lower[cell]) - 1.0
+
+    def towards_tori(self, J: Actions) -> Actions:
+        """Actions of the same J_phi in the closest cell with tori; J itself if its own cell has some."""
+        q, cell, _ = self.place(J)
+        other = self.closest[cell]
+        lower, upper = self.lower[other, 1:], self.upper[other, 1:]
+        inside = _INSIDE * (upper - lower)
+        r, z = jnp.clip(q[1:], lower + inside, upper - inside) ** 2
+        J_z = z / (1.0 - z) * jnp.abs(J[2])
+        return jnp.where(other == cell, J, jnp.stack([r / (1.0 - r) * (J_z + jnp.abs(J[2])), J_z, J[2]]))
 
     def leaves(self) -> Bool[Array, " cells"]:
         """Which cells are not cut."""
@@ -274,7 +290,8 @@ def moved_library(
     tori = jax.tree.map(jnp.asarray, tori)
     errors = _errors(potential, tori, library.nodes, library.lower, library.upper)
     worst = jnp.where(library.leaves(), _whole(errors), jnp.inf)
-    return eqx.tree_at(lambda l: (l.tori, l.residual), library, (tori, worst))
+    closest = jnp.asarray(_closest(*map(np.asarray, (library.lower, library.upper, worst))))
+    return eqx.tree_at(lambda l: (l.tori, l.residual, l.closest), library, (tori, worst, closest))
 
 
 def _range(*ranges: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -325,6 +342,20 @@ def _whole(errors: Float[Array, "cells 3"]) -> Float[Array, " cells"]:
     """The error of each cell: the least along an axis, which the fits have anyway, and what others add."""
     whole = jnp.sum(errors, axis=1) - 2.0 * jnp.min(errors, axis=1)
     return jnp.where(jnp.all(jnp.isfinite(errors), axis=1), whole, jnp.inf)
+
+
+def _closest(lower: np.ndarray, upper: np.ndarray, worst: np.ndarray) -> np.ndarray:
+    """For each cell itself if it has tori, else the closest one that has; itself if none has."""
+    cells = np.arange(len(worst))
+    good = np.flatnonzero(np.isfinite(worst))
+    if len(good) == 0:
+        return cells
+    size = upper[0] - lower[0]
+    apart = np.maximum(lower[good] - upper[:, None], lower[:, None] - upper[good]) / size
+    centres = (lower[good] + upper[good] - lower[:, None] - upper[:, None]) / size
+    # Many touch: of these the one whose centre is closest.
+    far = np.sum(np.maximum(apart, 0.0) ** 2 + 1e-3 * centres**2, axis=2)
+    return np.where(np.isfinite(worst), cells, good[np.argmin(far, axis=1)])
 
 
 class _Grid:
@@ -403,8 +434,9 @@ class _Grid:
         room = max((max_tori - len(self.q)) // 96, 0)
         if self.stars is None:
             return poor[np.argsort(-worst[poor], kind="stable")][:room]
-        held = self._shares(poor)
-        wanted = np.argsort(-held * np.minimum(worst[poor], _WITHOUT), kind="stable")[: min(room, _AT_ONCE)]
+        held, tori = self._shares(poor), np.mean(self.tori.code[self.nodes[poor]] == Result.OK, axis=1)
+        loss = np.minimum(worst[poor], np.where(np.isfinite(worst[poor]), _WORST, _WORST * tori))
+        wanted = np.argsort(-held * loss, kind="stable")[: min(room, _AT_ONCE)]
         return poor[wanted[held[wanted] >= _FEWEST]]
 
     def _shares(self, cells: np.ndarray) -> np.ndarray:
@@ -450,6 +482,7 @@ class _Grid:
         nodes = self.nodes.copy()
         nodes[cells, which] = len(self.q) + np.arange(len(cells))
         tori = mend(tori, nodes[mended])
+        closest = _closest(self.lower, self.upper, np.asarray(worst))
         return TorusLibrary(
             lower=jnp.asarray(self.lower),
             upper=jnp.asarray(self.upper),
@@ -458,6 +491,7 @@ class _Grid:
             child=jnp.asarray(self.child),
             nodes=jnp.asarray(nodes),
             residual=worst,
+            closest=jnp.asarray(closest),
             tol=jnp.asarray(self.tol),
             damping=jnp.asarray(self.damping),
             tori=jax.tree.map(jnp.asarray, tori),

@@ -14,10 +14,10 @@ from oortax.dynamics.torus.library import TorusLibrary
 from oortax.dynamics.torus.torus import Torus
 from oortax.dynamics.torus.transformation import Transformation
 
-_VERSION = 5  # the modes of `generating.modes`
+_VERSION = 6  # cells without tori know the closest that have
 # The fields, for the sake of their names.
 _TORUS: Any = Torus(*[0] * 7, Transformation(*[0] * 9), Warp(0), FudgeAngles(0, 0, 0))  # type: ignore[arg-type]
-_FORMS: tuple[Any, ...] = (_TORUS, TorusLibrary(*[0] * 9, _TORUS))  # type: ignore[arg-type]
+_FORMS: tuple[Any, ...] = (_TORUS, TorusLibrary(*[0] * 10, _TORUS))  # type: ignore[arg-type]
 
 
 def save_tori(path: str | Path, tori: Torus | TorusLibrary) -> None:

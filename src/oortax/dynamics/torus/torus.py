@@ -122,7 +122,7 @@ class Torus(eqx.Module):
         toy = jnp.stack([theta_r, theta_z, jnp.arctan2(x[1], x[0]) - sign * turn.angle])
 
         chi = self._unwarped(toy[:2])
-        series = self.warp.series(chi, jnp.concatenate([self.S[:, None], self.dS_dJ], axis=1))
+        series = self._series(chi)
         shift, moved = self.angles.at(self.warp, chi), self.J - self.angles.J
         # J^T = J_0 + dS(J_0)/dtheta^T + (1 + d2S/dJ dtheta^T) . (J - J_0)
         by_J = jnp.stack([series.by_r[1:] + shift.by_r, series.by_z[1:] + shift.by_z])
@@ -132,6 +132,13 @@ class Torus(eqx.Module):
         d_J = _solved(by_J[:, :2] + jnp.eye(2), rest)
         angles = (toy + shift.value + series.value[1:]) % (2.0 * jnp.pi)
         return angles, self.J + jnp.concatenate([d_J, d_phi[None]])
+
+    def _series(self, chi: Float[Array, "2"]) -> Series:
+        """Those of S_n and of dS_n/dJ, of which there may be fewer: the others count as 0."""
+        if len(self.dS_dJ) == len(self.S):
+            return self.warp.series(chi, jnp.concatenate([self.S[:, None], self.dS_dJ], axis=1))
+        both = (self.warp.series(chi, of) for of in (self.S[:, None], self.dS_dJ))
+        return Series(*(jnp.concatenate(parts) for parts in zip(*both, strict=True)))
 
     def _unwarped(self, toy: Float[Array, "2"]) -> Float[Array, "2"]:
         """The chi of toy angles, with the derivatives of a solution."""
