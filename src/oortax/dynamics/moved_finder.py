@@ -13,6 +13,7 @@ from oortax.dynamics.torus.library import TorusLibrary
 from oortax.dynamics.torus.linear import FirstOrderTori, LinearTori
 from oortax.dynamics.torus_finder import Added, TorusFinder, judged
 from oortax.numerics.batching import recomputed
+from oortax.numerics.implicit import moving_as
 from oortax.numerics.trigonometry import wrapped
 from oortax.potential.base import AbstractPotential
 from oortax.types import Actions, Scalar, Vec3
@@ -67,8 +68,11 @@ class MovedTorusFinder(AbstractActionFinder):
     def actions_and_code(self, x: Vec3, v: Vec3) -> StarActions:
         """Actions with the torus's residual and a `Result` code."""
         by_fudge = self.fudge.actions_and_code(x, v)
-        added = self.at_pilot.added_actions(x, v)
-        J = self._moved(x, v, by_fudge.J, added)
+        added, change = self._changing(x, v)
+        # The same numbers, of which x and v ask: nothing is computed twice where they do not.
+        of_point = self.at_pilot.added_actions(x, v)
+        added = jax.tree.map(lambda a, b: moving_as(a, b - lax.stop_gradient(b)), added, of_point)
+        J = self._moved(by_fudge.J, added, change)
         return StarActions(J, *judged(by_fudge, added.residual, added.share, self.at_pilot.library.tol))
 
     def actions_angles_frequencies(self, x: Vec3, v: Vec3) -> ActionAngles:
@@ -79,7 +83,7 @@ class MovedTorusFinder(AbstractActionFinder):
         by_tori = pilot.actions_angles_frequencies(x, v)
         share = pilot.torus_share(x, v)
         added = Added(by_tori.J - at_pilot.J, by_tori.J, by_tori.residual, share)
-        J = self._moved(x, v, by_fudge.J, added)
+        J = self._moved(by_fudge.J, added, self._changing(x, v)[1])
         theta = by_fudge.theta + jnp.where(share > 0.0, wrapped(by_tori.theta - at_pilot.theta), 0.0)
         Omega = by_fudge.Omega + jnp.where(share > 0.0, by_tori.Omega - at_pilot.Omega, 0.0)
         return ActionAngles(
@@ -90,11 +94,15 @@ class MovedTorusFinder(AbstractActionFinder):
         """The weight of the torus in the result: 1 in the library, 0 where the fudge serves instead."""
         return self.at_pilot.torus_share(x, v)
 
-    def _moved(self, x: Vec3, v: Vec3, J: Actions, added: Added) -> Actions:
+    def _changing(self, x: Vec3, v: Vec3) -> tuple[Added, Actions]:
+        """What tori add at the pilot, and how that changes with the potential; x and v held fixed."""
         fixed = lax.stop_gradient((x, v))
-        change = eqx.filter_jvp(
-            lambda finder: finder.added_actions(*fixed).J, (self.at_pilot,), (self.change,)
-        )[1]
+        added, change = eqx.filter_jvp(
+            lambda finder: finder.added_actions(*fixed), (self.at_pilot,), (self.change,)
+        )
+        return added, change.J
+
+    def _moved(self, J: Actions, added: Added, change: Actions) -> Actions:
         # NaN, that the fudge found nothing at the pilot, has no share.
         served = added.share > 0.0
         moved = jnp.maximum(J + added.J + change, _ROOM * jnp.minimum(J, added.floor))
