@@ -206,7 +206,8 @@ def fit_library(
     tol : residual of interpolated tori to aim at
     n_modes : terms of each torus
     max_tori : no cell is cut that would need more
-    damping : as for `fit_tori`; try 1e-3 where many orbits are resonant, and compare `residual`
+    damping : as for `fit_tori`; where many orbits are resonant 1e-5 with many terms and small cells, 1e-3
+        with few, and compare `residual`. Above its default dS/dJ are smoothed more than S
     stars : (n, 3) actions of stars that the library is to serve; cells are then cut in the order of what
         their stars stand to gain, and not at all where there are hardly any: of a wide range, parts of which
         have no tori, all of `max_tori` may be needed elsewhere
