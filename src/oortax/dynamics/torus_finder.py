@@ -72,10 +72,10 @@ class TorusFinder(AbstractActionFinder):
     The torus of some actions J_0 close by maps (x, v) to its own toy's angles and actions in closed form,
     and those to theta and J with the generating function (`Torus.angles_actions`). What is wrong with J_0
     enters J by its square only: from the Staeckel fudge's J_0, good to some 1e-2, `steps` = 2 leave the
-    library's error. J_r and J_z are then shifted along Omega J, the least change in their logarithms, to
-    where the torus has the star's energy. Outside the library's range the fudge serves: from one to the
-    other over 2 % of the range, a smooth function of q (see `TorusLibrary`), the same for stars and
-    normalisation.
+    library's error; where the fudge's are in a cell without tori the closest cell with some serves first.
+    J_r and J_z are then shifted along Omega J, the least change in their logarithms, to where the torus has
+    the star's energy. Outside the library's range the fudge serves: from one to the other over 2 % of the
+    range, a smooth function of q (see `TorusLibrary`), the same for stars and normalisation.
 
         J = J_fudge + share (J_torus - J_fudge)
 
