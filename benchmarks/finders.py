@@ -52,7 +52,7 @@ TORI_DB96 = {
     "disc": {"tol": 2e-5, "n_modes": 115, "max_tori": 6000},
     "halo": {"tol": 1e-4, "n_modes": 280, "max_tori": 9000, "damping": 1e-5},
 }
-# Tori tried for a star: the fudge errs by 3e-2 there, and what it starts from shows after two.
+# Tori tried for a star: where the fudge errs by 3e-2 one more.
 STEPS_DB96 = {"disc": 2, "halo": 3}
 REGULAR = 1e-3
 REFERENCE = Path(__file__).parents[1] / "tests" / "data" / "actions_reference.csv"

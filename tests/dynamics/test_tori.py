@@ -68,6 +68,30 @@ def test_slopes_of_damped_tori_are_smooth_whatever_the_damping():
     assert (apart(free, little) > 1e-5).all()
 
 
+def test_derivatives_of_damped_tori():
+    """Of E, Omega, S_n and their damped slopes by the potential, against differences: J_phi = 0, too."""
+    rows = np.array([0, 1, 4])
+    damped = dynamics.fit_tori(POT, J, tol=1.0, n_modes=(22,), damping=1e-5, progress=False)
+    damped = jax.tree.map(lambda leaf: leaf[rows], damped)
+    assert (damped.code == Result.OK).all() and damped.J[2, 2] == 0.0
+
+    def numbers(b):
+        pot = params.replace(POT, {"disc.b": b})
+        moved = dynamics.refit_tori(pot, damped, steps=4, damping=1e-5, batch_size=1)
+        return moved.E, moved.Omega, moved.S, moved.dS_dJ
+
+    b, h = jnp.asarray(params.parameters(POT)["disc.b"].value), 1e-5
+    values, slopes = jax.jit(numbers), jax.jit(jax.jacfwd(numbers))(b)
+    for slope, above, below in zip(slopes, values(b + h), values(b - h), strict=True):
+        difference = (above - below) / (2.0 * h)
+        for i in range(len(rows)):
+            largest = np.abs(difference[i]).max()
+            assert largest > 0.0
+            # Right to the order of the residual: 4e-5, 8e-4, and 4e-2 of the box at J_phi = 0.
+            most = 1.5 * float(damped.residual[i]) * largest
+            np.testing.assert_allclose(slope[i], difference[i], rtol=0.0, atol=most, err_msg=str(i))
+
+
 def test_families(tori):
     assert tori.transformation.box.tolist()[:5] == [False, False, True, False, True]
     limit = _one(tori, 4)

@@ -199,6 +199,12 @@ def test_where_the_fudge_leads_to_a_cell_without_tori(library):
     # Cells meet where their polynomials are alike to the library's errors.
     assert off.max() < 5e-4, off.max()
 
+    # Where it starts from is no function of the point: what is left of it after two steps is neglected.
+    w = np.concatenate([x, v], axis=1)[np.flatnonzero(served)[:ORBITS]]
+    slopes, exact = np.asarray(_of_actions(POT, holed, jnp.asarray(w))), differences(holed, w)
+    wrong = np.abs(slopes - exact)[:, :2] / np.abs(exact[:, :2]).max(axis=1, keepdims=True)
+    assert np.median(wrong) < 1e-3 and wrong.max() < 2e-2, wrong.max(axis=(1, 2))
+
 
 def differences(library, w):
     """dJ/d(x, v), (ORBITS, 3, 6), of ORBITS points w by both signs of six steps."""
@@ -362,6 +368,24 @@ def test_at_the_pilot_itself(found, elsewhere):
     assert np.abs(off).max() < 1e-9 and inside.any()
     np.testing.assert_array_equal(at_pilot.code, by_tori.code.ravel())
     np.testing.assert_allclose(gradient, np.sum(by_a[:, :2]), rtol=1e-8)
+
+
+def test_derivatives_in_position_and_velocity_by_a_pilot(library, orbits):
+    """In the pilot's potential, against differences of its tori: ordinary, circular, planar, shell."""
+    tori = dynamics.PilotTori(POT, library)
+    ordinary = np.concatenate([orbits[3][:, 3], orbits[4][:, 3]], axis=1)
+    singular = np.concatenate(np.array(list(singular_points().values())[:3], dtype=float), axis=None)
+
+    @eqx.filter_jit
+    def slopes(tori, pot, w):
+        finder = tori(pot)
+        return jax.vmap(jax.jacrev(lambda w: finder.actions(w[:3], w[3:])))(w)
+
+    for w, typical in ((ordinary, 1e-3), (np.resize(singular.reshape(3, 6), (ORBITS, 6)), 1e-2)):
+        ours, exact = np.asarray(slopes(tori, POT, jnp.asarray(w))), differences(library, w)
+        # In units of dJ_phi/d(x, v): J_r and J_z themselves are least at singular points.
+        off = np.abs(ours - exact) / np.abs(ours[:, 2]).max(axis=1)[:, None, None]
+        assert np.median(off) < typical and off.max() < 2e-2, off.max(axis=(1, 2))
 
 
 def test_derivatives_in_the_potential_at_singular_points(library):

@@ -31,7 +31,7 @@ _HEIGHT = 1e-8
 # Step, in shares of J_r + J_z, by which it is seen how actions answer to the torus that is tried.
 _PROBE, _TINY = 1e-4, 1e-30
 # Actions are found with so many waves of dS_n/dJ: only what is wrong with the actions that were tried comes
-# with it, and to read more of them takes as long as all the rest. Angles are found with all.
+# with it, and reading them from the library takes time. Angles are found with all.
 _SLOPES = 76
 # Any point off the axis.
 _POINT = np.array([[8.0, 0.0, 0.1], [10.0, 200.0, 10.0]])

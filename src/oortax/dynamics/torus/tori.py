@@ -48,7 +48,7 @@ def fit_tori(
     n_modes : numbers of terms to try, rising
     damping : of terms close to a resonance: one whose n.Omega is below sqrt(damping) (|n_r| Omega_r + |n_z|
         Omega_z) is followed in part only. The default follows all; more keeps S_n small near resonances,
-        so that tori on both sides are alike
+        so that tori on both sides are alike; slopes dS_n/dJ are then damped by 1e-3 at least
     batch_size : tori held in memory at a time (16 on a CPU, whose cache they fit; 16384 on a GPU, or as many
         as there are)
     progress : show a bar
