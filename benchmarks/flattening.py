@@ -10,14 +10,16 @@ stays. "maximum q": where ln p is largest; q, sd: mean and standard deviation of
 draws from Laplace's approximation weighted by the posterior (`inference.correct`), with the shape k of the
 largest weights (trusted below 0.7); pull: (q - truth)/sd; "tori %": the share of the tori in the actions of
 the stars; s: the whole fit, compilation, libraries and draws included. The last rows: the mean of the pulls
-and their standard deviation. Takes an hour of one core; with OORTAX_FLATTENING=DIR the rows of a mock are
-kept in that folder, so that an interrupted run goes on, and `python benchmarks/flattening.py 0 1 2` in one
-process and `3 4` in another share the work.
+and their standard deviation; what in them is the finder's own error, and not that of ten times 2,000 stars,
+benchmarks/scores.py says. Takes an hour of one core; with OORTAX_FLATTENING=DIR the rows of a mock are kept
+in that folder, so that an interrupted run goes on, and `python benchmarks/flattening.py 0 1 2` in one process
+and `3 4` in another share the work.
 """
 
 import os
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import sys  # noqa: E402  (after the environment is set)
 import time  # noqa: E402
@@ -36,7 +38,7 @@ from kept import kept  # noqa: E402
 from oortax import dynamics, inference, params, potential  # noqa: E402
 from oortax.params import param  # noqa: E402
 
-MOCKS, STARS, BATCH, DRAWS = 5, 2000, 512, 128
+MOCKS, STARS, BATCH, DRAWS = 10, 2000, 512, 128
 TORI: dict[str, Any] = {"tol": 1e-4, "n_modes": 162, "max_tori": 1000, "damping": 1e-3}
 # Until q moves by less than this share of its standard deviation, at most so often.
 STAYS, ROUNDS, START = 0.1, 6, {"potential.q": 0.7}

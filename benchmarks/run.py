@@ -1,9 +1,10 @@
 """Write RESULTS.md: `python benchmarks/run.py` (all), or with the names of the benchmarks to run again.
 
-Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, tori, four_orbits,
-reference, library, dfs, moments, draws, self_consistency, transformations, likelihood, recovery, survey_mock,
-calibration, forecast, robustness, mock_fit, held_out, nuts, science; gpu, which needs one; and mocks, binned
-and real_sky, which need the catalogues (see there). Those not run are kept as they are.
+Benchmarks: potentials, actions, finders, orbit_library, surface_density, flattening, scores, tori,
+four_orbits, reference, library, dfs, moments, draws, self_consistency, transformations, likelihood,
+recovery, survey_mock, calibration, forecast, robustness, mock_fit, held_out, nuts, science; gpu, which
+needs one; and mocks, binned and real_sky, which need the catalogues (see there). Those not run are kept as
+they are.
 """
 
 import platform
@@ -37,6 +38,7 @@ import recovery
 import reference
 import robustness
 import science
+import scores
 import self_consistency
 import surface_density
 import survey_mock
@@ -51,6 +53,7 @@ BENCHMARKS = {
     "orbit_library": orbit_library,
     "surface_density": surface_density,
     "flattening": flattening,
+    "scores": scores,
     "tori": tori,
     "gpu": gpu,
     "four_orbits": four_orbits,

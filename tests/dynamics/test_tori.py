@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.distributions import constraints
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from oortax import dynamics, params, potential
 from oortax.dynamics.delta import focal_distance
+from oortax.dynamics.torus import tori as fitting
 from oortax.dynamics.torus.fit import LEAST
 from oortax.dynamics.torus.separable import separable_torus
 from oortax.results import Result
@@ -38,6 +40,24 @@ def tori():
 
 def _one(tori, i):
     return jax.tree.map(lambda leaf: leaf[i], tori)
+
+
+def test_linear_algebra_has_one_thread_while_tori_are_fitted(monkeypatch):
+    """Beside other programs its threads would wait for each other; the caller's setting comes back."""
+
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    def fit(*_):
+        assert threads() == {1}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "_fit_chunk", fit)
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        with pytest.raises(KeyboardInterrupt):
+            dynamics.fit_tori(POT, J, progress=False)
+        assert threads() == before == {2}
 
 
 def test_a_torus_gets_the_terms_that_the_tolerance_needs(tori):

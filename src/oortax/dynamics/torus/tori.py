@@ -7,6 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from threadpoolctl import threadpool_limits
 
 from oortax.dynamics.base import require_float64
 from oortax.dynamics.circular import circular_orbits
@@ -85,7 +86,9 @@ def fit_tori(
         TimeRemainingColumn(),
         disable=not progress,
     )
-    with bar:
+    # Of small systems two threads make nothing faster, and where other programs want the cores, they wait for
+    # each other by spinning: fits of ten seconds then took ten minutes.
+    with bar, threadpool_limits(1, user_api="blas"):
         task = bar.add_task(f"tori, {n_modes[0]} terms", total=len(actions))
         parts = []
         for rows in _chunks(np.arange(len(actions)), chunk):
