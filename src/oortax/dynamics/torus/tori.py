@@ -86,8 +86,8 @@ def fit_tori(
         TimeRemainingColumn(),
         disable=not progress,
     )
-    # Of small systems two threads make nothing faster, and where other programs want the cores, they wait for
-    # each other by spinning: fits of ten seconds then took ten minutes.
+    # Systems this small are solved twice as fast by one thread as by two, which wait for each other by
+    # spinning: half a minute's work took ten where another program did so on the same two cores.
     with bar, threadpool_limits(1, user_api="blas"):
         task = bar.add_task(f"tori, {n_modes[0]} terms", total=len(actions))
         parts = []
