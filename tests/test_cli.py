@@ -125,16 +125,19 @@ def test_chains_are_read_without_jax(tmp_path):
     assert session.chains_of(tmp_path / "none.toml", default=1) == 1
 
 
-def test_the_tool_gives_jax_a_device_per_chain_and_float64():
+def test_the_tool_gives_jax_a_device_per_chain_float64_and_one_thread_of_blas():
     program = (
         "from oortax.commands import session\n"
         "session.prepare(3)\n"
         "import jax, jax.numpy as jnp\n"
-        "print(len(jax.devices('cpu')), jnp.ones(1).dtype)\n"
+        "from threadpoolctl import threadpool_info\n"
+        "blas = {pool['num_threads'] for pool in threadpool_info() if pool['user_api'] == 'blas'}\n"
+        "print(len(jax.devices('cpu')), jnp.ones(1).dtype, *blas)\n"
     )
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    environment.pop("JAX_NUM_CPU_DEVICES", None)  # the user's own count, which would stay
+    for users_own in ("JAX_NUM_CPU_DEVICES", "OPENBLAS_NUM_THREADS"):  # which would stay
+        environment.pop(users_own, None)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )
-    assert done.stdout.split() == ["3", "float64"]
+    assert done.stdout.split() == ["3", "float64", "1"]

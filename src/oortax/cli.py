@@ -4,7 +4,6 @@ Arguments are parsed here and nowhere else; the work is in `oortax.commands`. Im
 imports neither JAX nor the rest of the package.
 """
 
-import os
 import sys
 from dataclasses import dataclass
 from importlib import metadata
@@ -367,9 +366,6 @@ def info(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool; exits with 0, 2 for bad input, or 130 when interrupted."""
-    # Read when SciPy is imported. Threads of its OpenBLAS, which XLA's decompositions call, wait for each
-    # other by spinning: beside another program on the same cores that takes ten times as long as one thread.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from oortax.commands.session import guarded
 
     def command() -> None:

@@ -25,7 +25,7 @@ def chains_of(config: str | Path, default: int = 2) -> int:
 
 
 def prepare(chains: int = 1) -> None:
-    """Give JAX one host device per chain, so that chains run side by side, and float64.
+    """Give JAX one host device per chain, so that chains run side by side, float64, and one thread of BLAS.
 
     The number of devices is read when JAX's backend starts, so this comes first in a process. A
     count set by the user stays. Compiled programs are kept in the user's cache folder, so that the second
@@ -36,6 +36,9 @@ def prepare(chains: int = 1) -> None:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oortax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("MPLBACKEND", "Agg")
+    # Read when SciPy is imported. Threads of its OpenBLAS, which XLA's decompositions call, wait for each
+    # other by spinning: beside another program on the same cores that takes ten times as long as one thread.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import oortax
 
     oortax.enable_x64()
