@@ -37,7 +37,7 @@ if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = " ".join(_known(_QUICK_TO_COMPILE))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE)
 os.environ.setdefault("MPLBACKEND", "Agg")
-# No Python lines in programs: 5 % of the time of tests that compile much.
+# No Python lines in programs: they are sooner traced and lowered.
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Threads of two workers' linear algebra (SciPy's) wait for each other on two cores: ten times slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -37,7 +37,7 @@ def prepare(chains: int = 1) -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("MPLBACKEND", "Agg")
     # Read when SciPy is imported. Threads of its OpenBLAS, which XLA's decompositions call, wait for each
-    # other by spinning: beside another program on the same cores that takes ten times as long as one thread.
+    # other by spinning; `fit_tori` limits them itself, compiled functions cannot.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import oortax
 

@@ -86,8 +86,8 @@ def fit_tori(
         TimeRemainingColumn(),
         disable=not progress,
     )
-    # Systems this small are solved twice as fast by one thread as by two, which wait for each other by
-    # spinning: half a minute's work took ten where another program did so on the same two cores.
+    # Systems this small gain nothing from more threads, which wait for each other by spinning: that takes far
+    # longer than the work itself where other programs want the same cores.
     with bar, threadpool_limits(1, user_api="blas"):
         task = bar.add_task(f"tori, {n_modes[0]} terms", total=len(actions))
         parts = []
